@@ -1,0 +1,145 @@
+r"""read_image: orientation, modes, limits, broken and hostile files."""
+import struct
+import zlib
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from wan.utils.image import IMAGE_FORMATS, make_grid, read_image, unit_range
+
+
+def gradient(mode='RGB', size=(6, 4)):
+    r"""Red grows to the right, green downwards."""
+    pixels = np.zeros((size[1], size[0], 3), np.uint8)
+    pixels[..., 0] = np.linspace(0, 255, size[0])
+    pixels[..., 1] = np.linspace(0, 255, size[1])[:, None]
+    return Image.fromarray(pixels).convert(mode)
+
+
+def png_header(width, height):
+    r"""A PNG that declares a size and has hardly any data."""
+    body = b'IHDR' + struct.pack('>IIBBBBB', width, height, 8, 2, 0, 0, 0)
+    return (b'\x89PNG\r\n\x1a\n' + struct.pack('>I', 13) + body
+            + struct.pack('>I', zlib.crc32(body)) + b'\0\0\0\x09IDAT'
+            + zlib.compress(b'')[:8] + bytes(9))
+
+
+@pytest.mark.parametrize('suffix', ['png', 'bmp', 'tiff', 'webp', 'jpg'])
+def test_formats(tmp_path, suffix):
+    path = tmp_path / f'a.{suffix}'
+    gradient().save(path, quality=100, lossless=True)
+    image = read_image(path)
+    assert image.mode == 'RGB' and image.size == (6, 4)
+    error = np.asarray(image).astype(int) - np.asarray(gradient())
+    assert np.abs(error).max() <= (60 if suffix == 'jpg' else 0)
+
+
+@pytest.mark.parametrize('tag,turn', [
+    (3, Image.Transpose.ROTATE_180), (6, Image.Transpose.ROTATE_270),
+    (8, Image.Transpose.ROTATE_90), (2, Image.Transpose.FLIP_LEFT_RIGHT)])
+def test_exif_rotation(tmp_path, tag, turn):
+    exif = Image.Exif()
+    exif[0x0112] = tag
+    gradient().save(tmp_path / 'a.png', exif=exif)
+    got = read_image(str(tmp_path / 'a.png'))
+    assert np.array_equal(got, gradient().transpose(turn))
+
+
+def test_transparency_is_kept(tmp_path):
+    rgba = gradient('RGBA')
+    rgba.putalpha(gradient().getchannel('R'))
+    palette = gradient().quantize(4)
+    palette.info['transparency'] = 0
+    key = gradient()
+    key.info['transparency'] = (0, 0, 0)
+    for image in (rgba, rgba.convert('LA'), palette, key):
+        image.save(tmp_path / 'a.png')
+        got = read_image(tmp_path / 'a.png')
+        assert got.mode == 'RGBA'
+        assert got.getchannel('A').getextrema()[0] == 0
+    rgba.save(tmp_path / 'a.png')
+    assert np.array_equal(read_image(tmp_path / 'a.png'), rgba)
+
+
+@pytest.mark.parametrize('mode', ['L', '1', 'P', 'CMYK', 'YCbCr'])
+def test_other_modes_become_rgb(tmp_path, mode):
+    gradient(mode).save(tmp_path / 'a.tiff')
+    got = read_image(tmp_path / 'a.tiff')
+    assert got.mode == 'RGB'
+    want = np.asarray(gradient(mode).convert('RGB')).astype(int)
+    assert np.abs(np.asarray(got) - want).max() <= 2
+
+
+@pytest.mark.parametrize('suffix', ['png', 'tiff'])
+def test_16_bits_are_scaled_not_clipped(tmp_path, suffix):
+    values = np.array([[0, 257, 32896, 65535]], np.uint16)
+    Image.fromarray(values).save(tmp_path / f'a.{suffix}')
+    got = np.asarray(read_image(tmp_path / f'a.{suffix}'))
+    assert got[0].tolist() == [[v] * 3 for v in (0, 1, 128, 255)]
+
+
+def test_first_frame_of_an_animation(tmp_path):
+    frames = [Image.new('RGB', (4, 4), c) for c in ('red', 'blue')]
+    frames[0].save(tmp_path / 'a.webp', save_all=True, lossless=True,
+                   append_images=frames[1:])
+    assert read_image(tmp_path / 'a.webp').getpixel((0, 0)) == (255, 0, 0)
+
+
+def whole_png(tmp_path):
+    Image.effect_noise((64, 64), 80).save(tmp_path / 'whole.png')
+    return (tmp_path / 'whole.png').read_bytes()
+
+
+@pytest.mark.parametrize('name,make,words', [
+    ('zero.png', lambda p: b'', 'is empty'),
+    ('text.jpg', lambda p: b'hello\n' * 9, 'not a readable image'),
+    ('header.png', lambda p: b'\x89PNG\r\n\x1a\nwrong' * 9, 'not a readable'),
+    ('cut.png', lambda p: whole_png(p)[:-200], 'not a readable image'),
+    ('flip.png', lambda p: whole_png(p).replace(b'IHDR', b'IHDX'),
+     'not a readable image'),
+    ('huge.png', lambda p: png_header(60000, 60000), 'pixels'),
+    ('bomb.png', lambda p: png_header(10000, 10000), 'pixels'),
+    ('a.mp3', lambda p: b'ID3' + bytes(200), 'not a readable image'),
+    ('post.eps', lambda p: b'%!PS-Adobe-3.0 EPSF-3.0\n', 'not a readable'),
+])
+def test_what_is_not_an_image(tmp_path, name, make, words):
+    path = tmp_path / name
+    path.write_bytes(make(tmp_path))
+    with pytest.raises(ValueError, match=words) as error:
+        read_image(path)
+    assert name in str(error.value) and '\n' not in str(error.value)
+
+
+def test_other_formats_are_refused(tmp_path):
+    for suffix in ('gif', 'ppm', 'ico'):
+        gradient().save(tmp_path / f'a.{suffix}')
+        with pytest.raises(ValueError, match=', '.join(IMAGE_FORMATS)):
+            read_image(tmp_path / f'a.{suffix}')
+
+
+def test_float_pixels_are_refused(tmp_path):
+    Image.fromarray(np.zeros((2, 2), np.float32)).save(tmp_path / 'a.tiff')
+    with pytest.raises(ValueError, match='float pixels'):
+        read_image(tmp_path / 'a.tiff')
+
+
+def test_no_such_file(tmp_path):
+    for path in (tmp_path, tmp_path / 'a.png', 'http://localhost/a.png'):
+        with pytest.raises(ValueError, match='not an existing file'):
+            read_image(path)
+
+
+def test_grid_of_one_is_the_image():
+    image = torch.rand(1, 1, 3, 4)
+    assert torch.equal(make_grid(image), image[0].expand(3, -1, -1))
+
+
+def test_unit_range():
+    got = unit_range(torch.tensor([-2, 0, 2.0, torch.inf]), (-1, 1))
+    assert got.tolist() == [0, 0.5, 1, 1]
+    assert unit_range(torch.zeros(1, dtype=torch.bfloat16), (-1, 1)).dtype == (
+        torch.float32)
+    with pytest.raises(ValueError, match='value_range'):
+        unit_range(torch.zeros(1), (1, 1))
