@@ -1,0 +1,100 @@
+r"""Make a small checkpoint folder with random weights, laid out like Wan2.1's.
+
+    python tools/random_checkpoint.py FOLDER [--seed 0]
+
+It runs through the very code that loads the official weights, in seconds and
+on any machine. What it generates is noise: it shows that an installation works
+and what the files are, nothing else.
+"""
+import argparse
+import json
+import logging
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from wan.configs import WAN_CONFIGS
+from wan.modules.model import WanModel
+from wan.modules.t5 import T5Encoder
+from wan.modules.vae import WanVAE_
+
+CONFIG = WAN_CONFIGS['t2v-tiny']
+WORDS = (
+    'a an the on in of with and product watch bracelet vase bottle bag shoe '
+    'gold silver red green blue white black wooden marble glass table shelf '
+    'video photo turning moving camera light shadow').split()
+
+T5 = {
+    'vocab': len(WORDS) + 3, 'dim': 64, 'dim_attn': 64, 'dim_ffn': 128,
+    'num_heads': 4, 'num_layers': 2, 'num_buckets': 32, 'shared_pos': False,
+}
+VAE = {
+    'dim': 8, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
+    'temperal_downsample': [False, True, True],
+}
+
+
+def make_checkpoint(folder: str | Path, seed: int = 0) -> Path:
+    r"""Write every file a text-to-video checkpoint has; returns the folder."""
+    folder = Path(folder)
+    tokenizer = folder / CONFIG.t5_tokenizer
+    tokenizer.mkdir(parents=True, exist_ok=True)
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        _transformer(folder)
+        _network(T5Encoder(**T5, dropout=0.), T5,
+                 folder / CONFIG.t5_checkpoint, torch.bfloat16)
+        _network(WanVAE_(**VAE), VAE, folder / CONFIG.vae_checkpoint,
+                 torch.float32)
+    word_tokenizer().save_pretrained(tokenizer)
+    return folder
+
+
+def _transformer(folder: Path) -> None:
+    names = ('dim', 'ffn_dim', 'freq_dim', 'num_heads', 'num_layers', 'eps',
+             'text_len')
+    config = {name: CONFIG[name] for name in names}
+    config |= {'model_type': 't2v', 'in_dim': 16, 'out_dim': 16,
+               'text_dim': T5['dim']}
+    model = WanModel(**config)
+    # The head starts at zero; a velocity of zero would show nothing.
+    torch.nn.init.normal_(model.head.head.weight, std=.05)
+    (folder / 'config.json').write_text(json.dumps(
+        {'_class_name': 'WanModel', **config}, indent=2) + '\n')
+    save_file(model.state_dict(),
+              folder / 'diffusion_pytorch_model.safetensors')
+
+
+def _network(model, kwargs: dict, path: Path, dtype: torch.dtype) -> None:
+    torch.save(
+        {k: v.to(dtype) for k, v in model.state_dict().items()}, path)
+    path.with_suffix('.json').write_text(json.dumps(kwargs, indent=2) + '\n')
+
+
+def word_tokenizer() -> PreTrainedTokenizerFast:
+    r"""One token a word of `WORDS`; </s> ends a text as in umT5's."""
+    vocab = {w: i for i, w in enumerate(['<pad>', '</s>', '<unk>', *WORDS])}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token='<unk>'))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single='$A </s>', special_tokens=[('</s>', 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
+        unk_token='<unk>')
+
+
+def main() -> None:
+    logging.basicConfig(level=logging.INFO, format='%(message)s')
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument('folder')
+    parser.add_argument('--seed', type=int, default=0)
+    args = parser.parse_args()
+    make_checkpoint(args.folder, args.seed)
+    logging.info('Random weights in %s', args.folder)
+
+
+if __name__ == '__main__':
+    main()
