@@ -2,6 +2,8 @@ r"""Shared fixtures: the parity table printed at the end of a run."""
 import pytest
 import torch
 
+from tools.random_checkpoint import make_checkpoint
+
 _PARITY: list[tuple[str, float, float]] = []
 
 
@@ -14,6 +16,12 @@ def parity():
         assert error <= limit, f'{name}: {error:.2e} > {limit:.0e}'
 
     return check
+
+
+@pytest.fixture(scope='session')
+def checkpoint(tmp_path_factory):
+    r"""A small random checkpoint folder; not to be written to."""
+    return make_checkpoint(tmp_path_factory.mktemp('checkpoint'))
 
 
 @pytest.fixture(autouse=True)

@@ -22,10 +22,11 @@ from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE_
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
-WORDS = (
+TEXT = (
     'a an the on in of with and product watch bracelet vase bottle bag shoe '
     'gold silver red green blue white black wooden marble glass table shelf '
-    'video photo turning moving camera light shadow').split()
+    'video photo turning moving camera light shadow')
+WORDS = TEXT.split()
 
 T5 = {
     'vocab': len(WORDS) + 3, 'dim': 64, 'dim_attn': 64, 'dim_ffn': 128,

@@ -93,7 +93,9 @@ class HuggingfaceTokenizer:
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(
                 name, **kwargs)
         except (OSError, ValueError) as error:
-            raise ValueError(f'No tokenizer at {name}: {error}') from error
+            raise ValueError(
+                f'No tokenizer.json at {name}, which must be a folder with '
+                'one or a name on the Hugging Face hub.') from error
         self.vocab_size = self.tokenizer.vocab_size
 
     def __call__(

@@ -40,7 +40,10 @@ class CausalConv3d(nn.Conv3d):
             cache[self] = x[:, :, -self.lookback:].clone()
         if x.shape[2] == 1:
             # Only zeros before it: the last tap is the whole convolution.
-            return self._conv_forward(x, self.weight[:, :, -1:], self.bias)
+            x = F.conv2d(x[:, :, 0], self.weight[:, :, -1], self.bias,
+                         self.stride[1:], self.padding[1:],
+                         self.dilation[1:], self.groups)
+            return x.unsqueeze(2)
         if past < self.lookback:
             x = F.pad(x, (0, 0, 0, 0, self.lookback - past, 0))
         return super().forward(x)

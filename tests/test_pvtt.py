@@ -1,0 +1,249 @@
+r"""The editing pipeline against the method's identities."""
+import pytest
+import torch
+from PIL import Image
+
+from wan.branches import BranchVelocity
+from wan.configs import WAN_CONFIGS
+from wan.flowalign import edit_sigmas
+from wan.pvtt import EditConfig, Product, WanPVTT
+from wan.refdrop.config import BRANCHES, RefConfig
+
+FRAMES, HEIGHT, WIDTH = 5, 32, 48
+SOURCE = 'a red watch on a table'
+TARGET = 'a blue vase on a table'
+
+
+@pytest.fixture(scope='module')
+def pipe(checkpoint):
+    return WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, device='cpu',
+                   dtype=torch.float32)
+
+
+@pytest.fixture(scope='module')
+def clip():
+    r"""A bright square moving over a gradient."""
+    x = torch.linspace(-1, 1, WIDTH).expand(3, FRAMES, HEIGHT, WIDTH).clone()
+    for t in range(FRAMES):
+        x[:, t, 8:24, 4 + 4 * t:20 + 4 * t] = 1
+    return x
+
+
+def photo(colour):
+    image = Image.new('RGB', (60, 80), 'white')
+    image.paste(colour, (15, 20, 45, 60))
+    return Product(image)
+
+
+PRODUCT = photo('teal')
+
+
+def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
+         seed=7, **options):
+    names = ('src_mask', 'source_blend', 'target_blend', 'use_mask',
+             'ref_bank', 'reverse_from')
+    given = {k: options.pop(k) for k in names if k in options}
+    return pipe.generate(
+        clip, products, SOURCE, target, seed=seed,
+        edit=EditConfig(sample_steps=steps, **{
+            'sample_guide_scale': 5., **options}),
+        ref=None if ref is None else RefConfig(**ref), **given)
+
+
+def centre_mask():
+    mask = torch.zeros(1, HEIGHT, WIDTH)
+    mask[:, 8:24, :16] = 1
+    return mask
+
+
+@pytest.fixture(scope='module')
+def plain(pipe, clip):
+    with torch.no_grad():
+        return edit(pipe, clip, products=())
+
+
+class Spy(torch.nn.Module):
+    r"""The model; keeps the timestep, batch and slots of every call."""
+
+    def __init__(self, model):
+        super().__init__()
+        self.model = model
+        self.calls = []
+
+    def __getattr__(self, name):
+        if name in ('blocks', 'patch_size', 'text_len'):
+            return getattr(self.model, name)
+        return super().__getattr__(name)
+
+    def forward(self, x, t, context, seq_len, ref=None):
+        self.calls.append((float(t[0]), len(x), x[0].size(1), ref))
+        return self.model(x, t=t, context=context, seq_len=seq_len, ref=ref)
+
+
+@pytest.fixture
+def spy(pipe, monkeypatch):
+    monkeypatch.setattr(pipe, 'model', Spy(pipe.model))
+    return pipe.model
+
+
+@pytest.mark.parametrize('mode', [m for m in BRANCHES if m != 'split'])
+@pytest.mark.parametrize('off', [{'ref_c': (0.,)}, {'ref_layers': ''},
+                                 {'ref_steps': '0-0'}])
+def test_switched_off_is_no_reference(pipe, clip, plain, mode, off):
+    result = edit(pipe, clip, ref={'ref_branches': mode, **off})
+    assert torch.equal(result.video, plain.video)
+
+
+@pytest.mark.parametrize('off', [{'ref_layers': ''}, {'ref_steps': '0-0'}])
+def test_split_guidance_of_nothing_adds_nothing(pipe, clip, plain, off):
+    result = edit(pipe, clip, ref={'ref_branches': 'split', **off})
+    assert torch.equal(result.video, plain.video)
+
+
+@pytest.mark.parametrize('mode', BRANCHES)
+def test_the_photo_matters(pipe, clip, plain, mode):
+    ref = {'ref_branches': mode, 'ref_c': (.5,)}
+    teal = edit(pipe, clip, ref=ref)
+    red = edit(pipe, clip, products=[photo('red')], ref=ref)
+    assert not torch.equal(teal.video, plain.video)
+    assert not torch.equal(teal.video, red.video)
+    assert torch.equal(teal.video, edit(pipe, clip, ref=ref).video)
+
+
+@pytest.mark.parametrize('mode, pattern', [
+    ('target', [0, 0, 1]), ('both', [0, 1, 1]), ('split', [0, 0, 0, 1]),
+    ('all', [1, 1, 1])])
+def test_who_reads(pipe, clip, spy, mode, pattern):
+    edit(pipe, clip, ref={'ref_branches': mode}, use_mask=False)
+    capturing = [c for c in spy.calls if c[2] == 1]
+    editing = [c for c in spy.calls if c[2] == 2]
+    assert [c[0] for c in capturing] == [0.]
+    # The source's velocity comes first in every step.
+    assert [int(c[3] is not None) for c in editing] == pattern * 2
+
+
+@pytest.mark.parametrize('scale, zeta', [(1., 0.), (19.5, .1), (7., .5)])
+def test_equal_prompts_return_the_source(pipe, clip, scale, zeta):
+    result = edit(
+        pipe, clip, products=(), target=SOURCE, sample_guide_scale=scale,
+        fg_zeta_scale=zeta, bg_zeta_scale=zeta, use_mask=False)
+    torch.testing.assert_close(
+        result.video, result.round_trip, atol=1e-4, rtol=0)
+
+
+@pytest.mark.parametrize('method', ['flowalign', 'flowedit', 'sdedit'])
+def test_branches_in_one_batch_or_apart(pipe, clip, method):
+    ref = {'ref_c': (.4,)}
+    apart = edit(pipe, clip, ref=ref, edit_method=method)
+    batch = edit(
+        pipe, clip, ref=ref, edit_method=method, batch_branches=True)
+    assert apart.video.shape == clip.shape
+    torch.testing.assert_close(
+        batch.video, apart.video, atol=1e-3, rtol=0)
+
+
+def test_a_batch_is_one_call(pipe, clip, spy):
+    edit(pipe, clip, batch_branches=True, use_mask=False)
+    assert [c[1] for c in spy.calls if c[2] == 2] == [3, 3]
+
+
+def test_saved_bank_equals_fresh_bank(pipe, clip, spy, tmp_path):
+    file = tmp_path / 'bank.safetensors'
+    options = {'ref': {'ref_c': (.4,)}, 'use_mask': False}
+    fresh = edit(pipe, clip, **options)
+    saved = edit(pipe, clip, ref_bank=file, **options)
+    assert file.is_file()
+    spy.calls.clear()
+    loaded = edit(pipe, clip, ref_bank=file, **options)
+    assert not [c for c in spy.calls if c[2] == 1]
+    assert torch.equal(fresh.video, saved.video)
+    assert torch.equal(fresh.video, loaded.video)
+    with pytest.raises(ValueError, match='another photo'):
+        edit(pipe, clip, products=[photo('red')], ref_bank=file, **options)
+
+
+def test_matched_bank_is_refilled_at_every_level(pipe, clip, spy):
+    edit(pipe, clip, ref={'ref_t': 'match', 'ref_noised': True},
+         use_mask=False)
+    capturing = [c[0] for c in spy.calls if c[2] == 1]
+    editing = sorted({c[0] for c in spy.calls if c[2] == 2}, reverse=True)
+    assert capturing == editing and len(editing) == 2
+
+
+def test_given_mask_and_composite(pipe, clip):
+    result = edit(pipe, clip, src_mask=centre_mask(), composite=True)
+    assert result.mask.shape == (FRAMES, HEIGHT, WIDTH)
+    # The feathered edge ends before the last column.
+    assert result.mask[..., -1].sum() == 0
+    assert torch.equal(result.video[..., -1], clip[..., -1])
+    assert not torch.equal(result.video, clip)
+
+
+def test_words_find_a_mask(pipe, clip):
+    result = edit(
+        pipe, clip, source_blend='watch', target_blend='vase')
+    assert set(result.mask.unique().tolist()) <= {0., 1.}
+    with pytest.raises(ValueError, match='blue vase'):
+        edit(pipe, clip, target_blend='shoe')
+
+
+@pytest.mark.parametrize('ref', [
+    {'ref_rope': 'spatial'}, {'ref_rope': 'none'}, {'ref_rope': 'offset'},
+    {'ref_rope': 'box'}, {'ref_t': '0.3,0.6'}, {'ref_stats': 'norm'},
+    {'ref_stats': 'full'}, {'ref_key_mask': True},
+    {'ref_query_mask': False}, {'ref_c': (-.3,)}])
+def test_every_setting_changes_the_result(pipe, clip, ref):
+    # So few tokens that the key mask leaves one, which is matched anywhere.
+    base = {'ref_c': (.3,), 'ref_key_mask': False}
+    other = edit(pipe, clip, src_mask=centre_mask(), ref={**base, **ref})
+    base = edit(pipe, clip, src_mask=centre_mask(), ref=base)
+    assert other.video.isfinite().all()
+    assert not torch.equal(base.video, other.video)
+
+
+def test_several_photos(pipe, clip):
+    products = [PRODUCT, photo('red')]
+    both = edit(pipe, clip, products=products, ref={'ref_c': (.3, .2)})
+    first = edit(pipe, clip, products=products, ref={'ref_c': (.3, 0.)})
+    alone = edit(pipe, clip, ref={'ref_c': (.3,)})
+    assert torch.equal(first.video, alone.video)
+    assert not torch.equal(both.video, alone.video)
+
+
+def test_forward_then_reverse_returns_near_the_source(pipe, clip):
+    prompts = pipe.encode_prompts(SOURCE, TARGET, 'null', False)
+    z = pipe.encode_video(clip)
+    distances = []
+    for steps in (4, 32):
+        sigmas = edit_sigmas(steps, 5., .7)
+        config = EditConfig(sample_guide_scale=2., bg_zeta_scale=0.)
+        there = pipe.edit(
+            z, prompts, config, RefConfig(), sigmas, None, None, None, 7)
+        back = pipe.edit(
+            z, prompts, config, RefConfig(), sigmas.flip(0), None, None,
+            there, 7)
+        distances.append(float((back - z).norm() / (there - z).norm()))
+    assert distances[1] < .3 and distances[1] < distances[0]
+
+
+def test_bf16_is_near_float32(pipe, clip, checkpoint):
+    half = WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, device='cpu',
+                   dtype=torch.bfloat16)
+    options = {'ref': {'ref_c': (.4,)}, 'src_mask': centre_mask(),
+               'sample_guide_scale': 2.}
+    want, got = (edit(p, clip, **options).video for p in (pipe, half))
+    assert (want - got).abs().mean() < .05
+
+
+def test_branch_velocity_reuses_the_text(pipe):
+    prompts = pipe.encode_prompts(SOURCE, TARGET, 'null', False)
+    spy = Spy(pipe.model)
+    velocity = BranchVelocity(spy, prompts, 12)
+    x = torch.zeros(16, 2, 4, 6)
+    velocity({'q': x, 'ps': x, 'pt': x}, .9)
+    source, target = (velocity.contexts[k] for k in
+                      (('source',), ('target',)))
+    assert len(velocity.contexts) == 2
+    assert len(source.projected) == len(target.projected) == 6
+    with pytest.raises(ValueError, match='frame_num'):
+        pipe.generate(torch.zeros(3, 4, 32, 48), (), SOURCE, TARGET)

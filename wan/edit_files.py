@@ -1,0 +1,236 @@
+r"""The files of an edit: template, photos and mask in, videos out."""
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import torch
+from PIL import Image, ImageOps
+
+from .configs import SIZE_CONFIGS
+from .pvtt import EditConfig, Product, PVTTResult
+from .refdrop.config import RefConfig
+from .utils.compare import contact_sheet, side_by_side
+from .utils.flags import settings
+from .utils.image import IMAGE_SUFFIXES, read_image
+from .utils.utils import cache_video, save_image
+from .utils.video import VideoInfo, probe, read_video
+
+MAX_FRAMES = 81
+FPS = 16
+
+
+@dataclass(frozen=True)
+class Inputs:
+    r"""Everything an edit needs but the model.
+
+    Args:
+        clip: the template, [3, 4n + 1, H, W] in [-1, 1], at 16 frames a
+            second.
+        size: (width, height) of clip and result.
+        products: the photos.
+        mask: [1 or F, H, W] in [0, 1], or None.
+        reverse_from: an edited clip to go back from, or None.
+        audio: the template's path when its audio fits the result.
+        notes: what was changed or dropped, for the user to know.
+    """
+    clip: torch.Tensor
+    size: tuple[int, int]
+    products: tuple[Product, ...]
+    mask: torch.Tensor | None
+    edit: EditConfig
+    ref: RefConfig
+    reverse_from: torch.Tensor | None
+    audio: str | None
+    notes: tuple[str, ...]
+
+
+def read_inputs(
+    args: Namespace, sizes: Sequence[str]
+) -> Inputs:
+    r"""Read and check the template, the photos and the settings.
+
+    Args:
+        args: flags, with the experiment file's values filled in.
+        sizes: keys of `SIZE_CONFIGS` that the model supports.
+
+    Raises:
+        ValueError: the first thing wrong, in one sentence.
+    """
+    for name in ('src_video', 'source_prompt', 'target_prompt'):
+        if not str(getattr(args, name) or '').strip():
+            raise ValueError(f'--{name} is missing.')
+    for prompt, words in (('source_prompt', 'source_blend'),
+                          ('target_prompt', 'target_blend')):
+        text, word = getattr(args, prompt), getattr(args, words) or ''
+        if str(word).lower() not in text.lower():
+            raise ValueError(
+                f'--{words} {word!r} is not in --{prompt} {text!r}.')
+    edit = EditConfig(**settings(args, EditConfig))
+    products = _products(args)
+    ref = _reference(args, len(products))
+
+    info = probe(args.src_video)
+    size = _size(args, info, sizes)
+    clip, notes = _template(args, info, size)
+    frames = clip.size(1)
+    mask = back = None
+    if args.src_mask:
+        mask = _mask(args.src_mask, size, frames, args.fit)
+    if args.reverse:
+        if edit.edit_method == 'sdedit':
+            raise ValueError(
+                '--reverse needs --edit_method flowalign or flowedit: sdedit '
+                'cannot be reversed.')
+        if max(edit.fg_zeta_scale, edit.bg_zeta_scale) > 0.01:
+            notes.append(
+                'Zeta above 0.01 erases the way back: the reverse of such an '
+                'edit is inexact.')
+        back = read_video(args.reverse, size, FPS, frames, args.fit)
+        if back.size(1) != frames:
+            raise ValueError(
+                f'--reverse {args.reverse} has {back.size(1)} frames, the '
+                f'template {frames}.')
+    audio = str(args.src_video) if info.has_audio else None
+    return Inputs(
+        clip, size, products, mask, edit, ref, back, audio, tuple(notes))
+
+
+def _products(args: Namespace) -> tuple[Product, ...]:
+    if not args.use_reference:
+        return ()
+    if not args.target_image:
+        raise ValueError(
+            '--target_image is missing: a photo of the new product; '
+            '--use_reference false edits by text alone.')
+    photos = [read_image(p) for p in str(args.target_image).split(',')]
+    names = str(args.target_mask).split(',') if args.target_mask else []
+    if names and len(names) != len(photos):
+        raise ValueError(
+            f'--target_mask names {len(names)} masks for {len(photos)} '
+            f'photos; one each is needed.')
+    masks = [read_image(p).convert('L') for p in names] or [None] * len(photos)
+    return tuple(map(Product, photos, masks))
+
+
+def _reference(args: Namespace, photos: int) -> RefConfig:
+    given = settings(args, RefConfig)
+    if photos > 1 and 'ref_c' not in given:
+        raise ValueError(
+            f'{photos} photos need --ref_c with {photos} values.')
+    ref = RefConfig.from_preset(args.ref_preset or 'default', **given)
+    if photos and len(ref.ref_c) != photos:
+        raise ValueError(
+            f'--ref_c has {len(ref.ref_c)} values for {photos} photos; one '
+            f'each is needed.')
+    if args.ref_bank and ref.matched:
+        raise ValueError('--ref_bank cannot keep what --ref_t match refills.')
+    return ref
+
+
+def _size(args, info: VideoInfo, sizes) -> tuple[int, int]:
+    if args.size is not None:
+        if args.size not in sizes:
+            raise ValueError(
+                f'--size {args.size} is not supported by this model; '
+                f'allowed: {", ".join(sizes)}.')
+        return SIZE_CONFIGS[args.size]
+    aspect = info.width / info.height
+
+    def mismatch(size):
+        ratio = SIZE_CONFIGS[size][0] / SIZE_CONFIGS[size][1] / aspect
+        return max(ratio, 1 / ratio)
+
+    return SIZE_CONFIGS[min(sizes, key=mismatch)]
+
+
+def _template(args, info, size) -> tuple[torch.Tensor, list[str]]:
+    wanted = args.frame_num
+    if wanted is not None and (wanted < 1 or wanted % 4 != 1):
+        raise ValueError(
+            f'--frame_num {wanted} is not allowed: it must be 4n + 1.')
+    # One frame more than is used tells whether any are left over.
+    clip = read_video(
+        args.src_video, size, FPS, (wanted or MAX_FRAMES) + 1, args.fit)
+    count = clip.size(1)
+    used = min(wanted or MAX_FRAMES, (count - 1) // 4 * 4 + 1)
+    notes = []
+    if wanted is not None and used < wanted:
+        notes.append(
+            f'The template has only {count} frames at {FPS} a second; '
+            f'{used} of --frame_num {wanted} are edited.')
+    elif used < count:
+        notes.append(
+            f'Only the first {used} frames of the template (at {FPS} a '
+            f'second) are edited; the rest is dropped.')
+    if (info.width, info.height) != size:
+        notes.append(
+            f'The template of {info.width}x{info.height} is '
+            f'{"cropped" if args.fit == "crop" else "padded"} to '
+            f'{size[0]}x{size[1]}.')
+    return clip[:, :used].contiguous(), notes
+
+
+def _mask(path, size, frames, fit) -> torch.Tensor:
+    r"""A mask image or video as [1 or F, H, W] in [0, 1]."""
+    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
+        resize = ImageOps.fit if fit == 'crop' else ImageOps.pad
+        image = resize(read_image(path).convert('L'), size)
+        return torch.from_numpy(np.asarray(image, np.float32) / 255)[None]
+    mask = read_video(path, size, FPS, frames, fit)
+    if mask.size(1) != frames:
+        raise ValueError(
+            f'--src_mask {path} has {mask.size(1)} frames, the template '
+            f'{frames}.')
+    return (mask.mean(0) + 1) / 2
+
+
+def save_edit(
+    path: Path,
+    result: PVTTResult,
+    inputs: Inputs,
+    fps: float,
+    comparison: bool,
+    metadata: Mapping[str, str],
+) -> None:
+    r"""Write the edited video, then what helps to judge it beside it.
+
+    Args:
+        path: of the video; mask, comparison and contact sheet get its name
+            with an ending of their own.
+        comparison: write template, photo and result side by side, as a video
+            and as a contact sheet.
+        metadata: tags inside the edited video.
+    """
+
+    def beside(name: str, suffix: str) -> Path:
+        return path.with_name(f'{path.stem}_{name}{suffix}')
+
+    cache_video(
+        result.video[None], path, fps=fps, nrow=1, audio=inputs.audio,
+        metadata=metadata)
+    if result.mask is not None:
+        cache_video(
+            result.mask[None, None], beside('mask', path.suffix), fps=fps,
+            nrow=1, value_range=(0, 1))
+    if comparison:
+        photos = [p.photo for p in inputs.products]
+        save_image(
+            contact_sheet([
+                ('template', inputs.clip),
+                *(('product photo', photo) for photo in photos),
+                ('result', result.video)]),
+            beside('sheet', '.png'))
+        row = side_by_side([
+            inputs.clip, *map(_still, photos), result.video])
+        cache_video(
+            row[None], beside('comparison', path.suffix), fps=fps, nrow=1)
+
+
+def _still(photo: Image.Image) -> torch.Tensor:
+    r"""A photo as a clip [3, 1, H, W] in [-1, 1], transparency on white."""
+    white = Image.new('RGBA', photo.size, 'white')
+    rgb = Image.alpha_composite(white, photo.convert('RGBA')).convert('RGB')
+    pixels = torch.from_numpy(np.asarray(rgb, np.float32) / 127.5 - 1)
+    return pixels.permute(2, 0, 1)[:, None]

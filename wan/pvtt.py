@@ -1,0 +1,373 @@
+r"""Product video template transfer: the product in a video replaced by
+another, shown in a photo, without training.
+
+FlowAlign (arXiv 2505.23145) edits the template's latent along the difference
+of two velocities; RefDrop (2405.17661) lets the edit's self-attentions read a
+bank of the photo's keys and values.
+"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from PIL import Image
+
+from .branches import BranchVelocity, Slots
+from .flowalign import EDIT_METHODS, edit_sigmas
+from .pipeline import WanPipeline
+from .refdrop.bank import (
+    Reference,
+    bank_key,
+    capture,
+    load_bank,
+    save_bank,
+)
+from .refdrop.config import RefConfig
+from .refdrop.locate import WordAttention, attention_mask, velocity_mask
+from .refdrop.masks import (
+    boxes,
+    composite,
+    mask_to_latent,
+    token_mask,
+    upsample_mask,
+)
+from .refdrop.photo import prepare_photo, product_mask
+from .refdrop.reader import ReferenceReader
+from .utils.record import progress
+
+# Levels at which the template is looked at to find the product.
+MASK_SIGMAS = (0.8, 0.6)
+
+
+@dataclass(frozen=True)
+class EditConfig:
+    r"""Settings of the editing loop.
+
+    Args:
+        edit_method: 'flowalign', 'flowedit' or 'sdedit'.
+        sample_steps: steps of the full schedule.
+        strength: share of the steps that is run, above 0 to 1; more changes
+            more.
+        sample_guide_scale: guidance w from source to target prompt.
+        src_guide_scale: flowedit's guidance of the source.
+        sample_shift: of the noise schedule.
+        fg_zeta_scale: pull toward the template inside the mask.
+        bg_zeta_scale: the same outside it, and everywhere without a mask.
+        batch_branches: evaluate a step's branches as one batch.
+        composite: put the template back outside the mask at the end.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    edit_method: str = 'flowalign'
+    sample_steps: int = 50
+    strength: float = 0.7
+    sample_guide_scale: float = 19.5
+    src_guide_scale: float = 3.5
+    sample_shift: float = 5.0
+    fg_zeta_scale: float = 1e-3
+    bg_zeta_scale: float = 1e-1
+    batch_branches: bool = False
+    composite: bool = False
+
+    def __post_init__(self):
+        if self.edit_method not in EDIT_METHODS:
+            raise ValueError(
+                f'edit_method is {self.edit_method!r}, allowed: '
+                f'{", ".join(EDIT_METHODS)}.')
+        for name in ('fg_zeta_scale', 'bg_zeta_scale'):
+            if not 0 <= getattr(self, name) <= 1:
+                raise ValueError(
+                    f'{name} is {getattr(self, name)}, allowed is 0 to 1.')
+        edit_sigmas(self.sample_steps, self.sample_shift, self.strength)
+
+
+@dataclass(frozen=True)
+class Product:
+    r"""A product photo, with its mask if there is one beside it."""
+    photo: Image.Image
+    mask: Image.Image | None = None
+
+
+@dataclass(frozen=True)
+class PVTTResult:
+    r"""What an edit gives; videos [3, F, H, W] in [-1, 1] on the CPU.
+
+    Args:
+        video: the edited video.
+        round_trip: the template through the VAE and back, the best any edit
+            can do for the background.
+        mask: [F, H, W] in [0, 1], where the product is; None without masks.
+    """
+    video: torch.Tensor
+    round_trip: torch.Tensor
+    mask: torch.Tensor | None
+
+
+class WanPVTT(WanPipeline):
+    r"""Template video and product photos in, edited video out."""
+
+    def generate(
+        self,
+        src_video: torch.Tensor,
+        products: Sequence[Product],
+        source_prompt: str,
+        target_prompt: str,
+        edit: EditConfig | None = None,
+        ref: RefConfig | None = None,
+        src_mask: torch.Tensor | None = None,
+        source_blend: str = '',
+        target_blend: str = '',
+        use_mask: bool = True,
+        n_prompt: str = '',
+        ref_bank: str | Path | None = None,
+        reverse_from: torch.Tensor | None = None,
+        seed: int = 0,
+        offload_model: bool = True,
+    ) -> PVTTResult:
+        r"""Replace the product of a template video.
+
+        Args:
+            src_video: the template, [3, 4n + 1, H, W] in [-1, 1].
+            products: photos of the new product, one c of `ref` for each;
+                none edits by text alone.
+            source_prompt: describes the template.
+            target_prompt: the same with the new product.
+            edit: settings of the loop.
+            ref: settings of the reference.
+            src_mask: [1 or F, H, W], 1 where the template's product is;
+                found automatically if not given.
+            source_blend, target_blend: words of the prompts that name the
+                products; their cross-attention finds the mask. Without
+                them the two prompts' velocities are compared.
+            use_mask: False edits, and reads the reference, everywhere.
+            n_prompt: negative prompt of flowedit and sdedit.
+            ref_bank: file that keeps the captured bank for further videos.
+            reverse_from: an edited video [3, F, H, W] from which to
+                integrate back to the template, with the edit's own seed and
+                settings. Well-conditioned only for zeta up to about 0.01.
+            seed: of the loop's noise.
+            offload_model: keep on the device only what is running.
+
+        Raises:
+            ValueError: sizes, words or settings that do not fit.
+            FloatingPointError: the edit became non-finite.
+        """
+        edit = edit or EditConfig()
+        ref = ref or RefConfig(ref_c=(0.2,) * len(products) or (0.,))
+        frames, height, width = src_video.shape[1:]
+        shape = self.latent_shape((width, height), frames)
+        sigmas = edit_sigmas(
+            edit.sample_steps, edit.sample_shift, edit.strength)
+        prompts = self.encode_prompts(
+            source_prompt, target_prompt, n_prompt or self.sample_neg_prompt,
+            offload_model)
+        z_src = self.encode_video(src_video)
+        start = None
+        if reverse_from is not None:
+            start, sigmas = self.encode_video(reverse_from), sigmas.flip(0)
+        words = self.blend_words(
+            source_prompt, source_blend, target_prompt, target_blend)
+        with torch.no_grad(), self.on_device(self.model, offload_model):
+            mask = None
+            if use_mask:
+                mask = self.find_mask(z_src, prompts, src_mask, words, seed)
+            slots = self.reference_slots(
+                products, prompts['target'], shape, ref, sigmas, mask,
+                ref_bank, seed)
+            latent = self.edit(
+                z_src, prompts, edit, ref, sigmas, mask, slots, start, seed)
+        video, round_trip = (self.decode(z).cpu() for z in (latent, z_src))
+        if mask is not None:
+            mask = upsample_mask(mask.cpu(), src_video.shape[1:])
+            if edit.composite:
+                video = composite(video, src_video, mask)
+        return PVTTResult(video, round_trip, mask)
+
+    def encode_prompts(
+        self, source: str, target: str, null: str, offload_model: bool
+    ) -> dict[str, torch.Tensor]:
+        r"""Embeddings [L, C] of the three prompts."""
+        contexts = self.encode_text([source, target, null], offload_model)
+        return {
+            name: context[0] for name, context in zip(
+                ('source', 'target', 'null'), contexts, strict=True)
+        }
+
+    def encode_video(self, video: torch.Tensor) -> torch.Tensor:
+        r"""[3, F, H, W] in [-1, 1] to a latent [C, T, h, w]."""
+        with self.stage('encode'), torch.no_grad():
+            return self.vae.encode([video.to(self.device)])[0]
+
+    def blend_words(
+        self, source: str, source_blend: str, target: str, target_blend: str
+    ) -> dict[str, list[int]]:
+        r"""Token positions of the named words in each prompt.
+
+        Raises:
+            ValueError: a word is not in its prompt.
+        """
+        find = self.text_encoder.tokenizer.token_positions
+        given = {'source': (source, source_blend),
+                 'target': (target, target_blend)}
+        return {
+            name: find(prompt, words)
+            for name, (prompt, words) in given.items() if words
+        }
+
+    def find_mask(
+        self,
+        z_src: torch.Tensor,
+        prompts: Mapping[str, torch.Tensor],
+        src_mask: torch.Tensor | None,
+        words: Mapping[str, list[int]],
+        seed: int,
+    ) -> torch.Tensor:
+        r"""[T, h, w], 1 where the product is or will be (method.md 6).
+
+        Given, or from the words' cross-attention, or from the difference of
+        the prompts' velocities on the noised template.
+        """
+        if src_mask is not None:
+            return mask_to_latent(src_mask, z_src.shape[1:]).to(self.device)
+        generator = torch.Generator().manual_seed(seed)
+        probes = {
+            name: WordAttention(
+                [prompts[name]], positions, len(self.model.blocks))
+            for name, positions in words.items()
+        }
+        differences = []
+        with self.stage('find the product'):
+            for sigma in MASK_SIGMAS:
+                noise = torch.randn(z_src.shape, generator=generator)
+                x = (1 - sigma) * z_src + sigma * noise.to(self.device)
+                v = {
+                    name: self.model(
+                        [x], t=self.timestep(sigma),
+                        context=probes.get(name, [prompts[name]]),
+                        seq_len=self.seq_len(z_src.shape))[0]
+                    for name in (probes or ('source', 'target'))
+                }
+                if not probes:
+                    differences.append(v['target'] - v['source'])
+        if probes:
+            grid = self.token_grid(z_src.shape)
+            return attention_mask(
+                [probe.map(grid) for probe in probes.values()],
+                z_src.shape[1:])
+        return velocity_mask(differences)
+
+    def reference_slots(
+        self,
+        products: Sequence[Product],
+        prompt: torch.Tensor,
+        shape: Sequence[int],
+        ref: RefConfig,
+        sigmas: torch.Tensor,
+        mask: torch.Tensor | None,
+        ref_bank: str | Path | None,
+        seed: int,
+    ) -> Slots | None:
+        r"""The bank of the photos, and when which branch reads it."""
+        if not products or not any(ref.ref_c):
+            return None
+        size = (shape[3] * self.vae_stride[2], shape[2] * self.vae_stride[1])
+        photos = [
+            prepare_photo(
+                p.photo, product_mask(p.photo, p.mask), size)
+            for p in products
+        ]
+        latents = [self.encode_video(rgb) for rgb, _ in photos]
+        photo_grid = (1, *self.token_grid(shape)[1:])
+        masks = [
+            token_mask(m, photo_grid) if ref.ref_key_mask else None
+            for _, m in photos
+        ]
+
+        def fill(levels: Sequence[float]) -> tuple[Reference, ...]:
+            generator = torch.Generator().manual_seed(seed)
+            return tuple(
+                capture(
+                    self.model, latent, [prompt], levels,
+                    torch.randn(latent.shape, generator=generator).to(
+                        latent) if ref.ref_noised else None, kept)
+                for latent, kept in zip(latents, masks, strict=True))
+
+        def kept(levels: Sequence[float]) -> tuple[Reference, ...]:
+            if ref_bank is None:
+                return fill(levels)
+            key = bank_key(
+                *(latent.cpu().numpy().tobytes() for latent in latents),
+                *(m if m is None else m.numpy().tobytes() for m in masks),
+                prompt.float().cpu().numpy().tobytes(), self.fingerprint,
+                levels, ref.ref_noised, seed if ref.ref_noised else None)
+            if Path(ref_bank).exists():
+                return load_bank(ref_bank, key)
+            references = fill(levels)
+            save_bank(ref_bank, references, key)
+            return references
+
+        grid = self.token_grid(shape)
+        tokens = frame_boxes = None
+        if mask is not None and ref.ref_query_mask:
+            # A token counts when any of its cells does: coarse, as tight
+            # masks leak the old shape.
+            tokens = token_mask(mask, grid, share=0.25)
+            frame_boxes = boxes(tokens.view(grid))
+        with self.stage('capture the reference'):
+            reader = ReferenceReader(
+                kept, ref, sigmas.tolist(), grid, tokens, frame_boxes)
+            if not ref.matched:
+                reader.bank(0.)
+        return reader
+
+    def edit(
+        self,
+        z_src: torch.Tensor,
+        prompts: Mapping[str, torch.Tensor],
+        edit: EditConfig,
+        ref: RefConfig,
+        sigmas: torch.Tensor,
+        mask: torch.Tensor | None,
+        slots: Slots | None,
+        start: torch.Tensor | None,
+        seed: int,
+    ) -> torch.Tensor:
+        r"""Run the editing loop; sigmas that rise go back from `start`."""
+        velocity = BranchVelocity(
+            self.model, prompts, self.seq_len(z_src.shape), slots,
+            edit.batch_branches, self.cache_text, self.num_train_timesteps)
+        options = {'guide_scale': edit.sample_guide_scale}
+        if ref.ref_branches == 'split' and slots is not None:
+            options['ref_guide_scale'] = ref.ref_guide_scale
+        if edit.edit_method == 'flowalign':
+            zeta = edit.bg_zeta_scale
+            if mask is not None:
+                zeta = mask * edit.fg_zeta_scale + (1 - mask) * zeta
+            options['zeta'] = zeta
+        if edit.edit_method == 'flowedit':
+            options['src_guide_scale'] = edit.src_guide_scale
+        if start is not None:
+            options['start'] = start
+        with self.stage('edit'), progress(len(sigmas) - 1, 'edit') as bar:
+            return EDIT_METHODS[edit.edit_method](
+                z_src, velocity, sigmas, torch.Generator().manual_seed(seed),
+                callback=lambda *_: bar.update(), **options)
+
+    def timestep(self, sigma: float) -> torch.Tensor:
+        return torch.tensor(
+            [self.num_train_timesteps * sigma], device=self.device)
+
+    def token_grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
+        r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
+        return tuple(n // p for n, p in zip(
+            shape[1:], self.patch_size, strict=True))
+
+    @property
+    def fingerprint(self) -> str:
+        r"""A hash of a sample of the weights: which model this is."""
+        sample = [
+            p.flatten()[:64].float().cpu().numpy().tobytes()
+            for p in self.model.parameters()
+        ]
+        return bank_key(*sample)

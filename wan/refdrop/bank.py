@@ -1,0 +1,261 @@
+r"""The reference bank: K and V of a product photo, captured once, read often.
+
+Capture: one forward of the photo's one-frame latent; each block's slot keeps
+the keys after `norm_k`, unrotated, and the values, and returns the attention
+as it is. Read: each block's slot attends from the video's queries to the kept
+keys and blends the result with the self-attention's. Nothing is stored on the
+model and nothing in the bank changes while it is read.
+"""
+import json
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+
+from ..modules.attention import attention
+from ..modules.model import RefSlot, rotate
+from ..utils.record import atomic_write
+from .blend import blend, match_moments, match_norm
+from .config import RefConfig
+from .positions import Placement, place
+
+
+@dataclass(frozen=True)
+class Reference:
+    r"""One photo in the bank.
+
+    Args:
+        keys: of each block, [1, Lr, N, D], normed and not rotated.
+        values: of each block, [1, Lr, N, D].
+        grid: the photo's tokens (frames, rows, columns), Lr in all.
+        mask: [Lr], true for the product's tokens; None reads them all.
+    """
+    keys: tuple[torch.Tensor, ...]
+    values: tuple[torch.Tensor, ...]
+    grid: tuple[int, int, int]
+    mask: torch.Tensor | None = None
+
+    @property
+    def kept(self) -> torch.Tensor:
+        r"""Indices of the tokens that are read."""
+        if self.mask is None:
+            return torch.arange(self.keys[0].size(1))
+        return self.mask.flatten().nonzero().flatten()
+
+    @property
+    def box(self) -> torch.Tensor:
+        r"""[4], top, left, bottom, right of the kept tokens."""
+        where = torch.stack(torch.unravel_index(
+            self.kept.cpu(), self.grid))[1:]
+        return torch.cat([where.amin(1), where.amax(1) + 1])
+
+
+class _Recorder:
+    r"""A slot that keeps what it sees."""
+
+    def __init__(self):
+        self.keys: list[torch.Tensor] = []
+        self.values: list[torch.Tensor] = []
+
+    def __call__(self, q, k, v, x, grid_sizes, rotation):
+        self.keys.append(k.to(v.dtype))
+        self.values.append(v)
+        return x
+
+
+def capture(
+    model: Callable,
+    latent: torch.Tensor,
+    context: Sequence[torch.Tensor],
+    levels: Sequence[float] = (0.,),
+    noise: torch.Tensor | None = None,
+    mask: torch.Tensor | None = None,
+) -> Reference:
+    r"""Run the photo through the model and keep every block's K and V.
+
+    Args:
+        model: a `WanModel`.
+        latent: [C, 1, h, w], the photo encoded as the video is (more frames
+            are a reference as well).
+        context: the target prompt, as for sampling.
+        levels: sigmas to run at; keys and values are averaged over them.
+        noise: like `latent`; mixes each level's noise into it. None leaves
+            it clean and moves only the timestep.
+        mask: [Lr], true for the product's tokens.
+    """
+    depth = len(model.blocks)
+    grid = tuple(n // p for n, p in zip(
+        latent.shape[1:], model.patch_size, strict=True))
+    keys = values = None
+    for level in levels:
+        x = latent if noise is None else (1 - level) * latent + level * noise
+        slot = _Recorder()
+        model([x], t=torch.tensor([1000. * level], device=latent.device),
+              context=context, seq_len=math.prod(grid), ref=[slot] * depth)
+        share = 1 / len(levels)
+        k, v = ([part * share for part in kept]
+                for kept in (slot.keys, slot.values))
+        keys = k if keys is None else [a + b for a, b in zip(
+            keys, k, strict=True)]
+        values = v if values is None else [a + b for a, b in zip(
+            values, v, strict=True)]
+    return Reference(tuple(keys), tuple(values), grid, mask)
+
+
+class _Reader:
+    r"""A slot that blends one block's attention with the references'."""
+
+    def __init__(self, bank: 'Bank', layer: int, rows: list[int],
+                 mask: torch.Tensor | None, placements: Sequence[Placement]):
+        self.bank, self.layer, self.rows = bank, layer, rows
+        self.mask, self.placements = mask, placements
+
+    def __call__(self, q, k, v, x, grid_sizes, rotation):
+        everything = len(self.rows) == len(x)
+        own = x if everything else x[self.rows]
+        q = q if everything else q[self.rows]
+        refs, weights = [], []
+        for reference, c, placement in zip(
+                self.bank.references, self.bank.config.ref_c,
+                self.placements, strict=True):
+            if c == 0:
+                continue
+            refs.append(self._attend(
+                reference, q, v.dtype, placement, rotation, own))
+            weights.append(c if self.mask is None else c * self.mask)
+        out = blend(own, refs, weights)
+        if everything:
+            return out
+        x = x.clone()
+        x[self.rows] = out
+        return x
+
+    def _attend(self, reference, q, dtype, placement, rotation, own):
+        kept = reference.kept.to(q.device)
+        key = rotate(
+            reference.keys[self.layer].to(q.device),
+            placement.key.to(q.device), dtype)[:, kept]
+        value = reference.values[self.layer].to(q.device, dtype)[:, kept]
+        query = rotation if placement.query is None \
+            else placement.query.to(q.device)
+        out = attention(
+            rotate(q, query, dtype), key.expand(len(q), -1, -1, -1),
+            value.expand(len(q), -1, -1, -1))
+        if self.bank.config.ref_stats == 'norm':
+            return match_norm(out, own)
+        if self.bank.config.ref_stats == 'full':
+            return match_moments(out, own, self.mask)
+        return out
+
+
+@dataclass(frozen=True)
+class Bank:
+    r"""References and how they are read.
+
+    Raises:
+        ValueError: not one c for each reference.
+    """
+    references: tuple[Reference, ...]
+    config: RefConfig
+
+    def __post_init__(self):
+        if len(self.references) != len(self.config.ref_c):
+            raise ValueError(
+                f'{len(self.references)} product photos need as many values '
+                f'of ref_c, got {len(self.config.ref_c)}.')
+
+    def slots(
+        self,
+        reads: Sequence[bool],
+        grid: tuple[int, int, int],
+        mask: torch.Tensor | None = None,
+        boxes: torch.Tensor | None = None,
+    ) -> list[RefSlot | None] | None:
+        r"""One slot for each block, for `WanModel.forward(ref=...)`.
+
+        Args:
+            reads: for each sample of the batch, whether it reads.
+            grid: the video's tokens (frames, rows, columns).
+            mask: [frames * rows * columns] in [0, 1], where c applies.
+            boxes: [frames, 4], the product in each frame, for 'box'.
+
+        Returns:
+            None when nothing would be read, which is a plain forward.
+        """
+        depth = len(self.references[0].keys)
+        layers = self.config.layers(depth)
+        rows = [i for i, read in enumerate(reads) if read]
+        if not rows or not layers or not any(self.config.ref_c):
+            return None
+        head_dim = self.references[0].keys[0].size(-1)
+        placements = [
+            place(self.config.ref_rope, grid, r.grid, head_dim, boxes, r.box)
+            for r in self.references
+        ]
+        if mask is not None:
+            mask = mask.float().view(-1, 1, 1)
+        return [
+            _Reader(self, i, rows, mask, placements)
+            if i in layers else None for i in range(depth)
+        ]
+
+
+def bank_key(*parts: object) -> str:
+    r"""A hash of everything a captured bank depends on."""
+    digest = sha256()
+    for part in parts:
+        data = part if isinstance(part, bytes) else repr(part).encode()
+        digest.update(len(data).to_bytes(8, 'big') + data)
+    return digest.hexdigest()
+
+
+def save_bank(
+    path: str | Path, references: Sequence[Reference], key: str
+) -> None:
+    r"""Write captured references as safetensors, whole or not at all."""
+    tensors = {}
+    for n, reference in enumerate(references):
+        for i, (k, v) in enumerate(
+                zip(reference.keys, reference.values, strict=True)):
+            tensors[f'{n}.{i}.k'] = k.contiguous().cpu()
+            tensors[f'{n}.{i}.v'] = v.contiguous().cpu()
+        if reference.mask is not None:
+            tensors[f'{n}.mask'] = reference.mask.cpu()
+    metadata = {'key': key, 'grids': json.dumps(
+        [r.grid for r in references]), 'depth': str(len(references[0].keys))}
+    with atomic_write(path) as temporary:
+        save_file(tensors, temporary, metadata=metadata)
+
+
+def load_bank(path: str | Path, key: str) -> tuple[Reference, ...]:
+    r"""Read references saved under the same key.
+
+    Raises:
+        ValueError: unreadable, or made from another photo, prompt, model or
+            settings.
+    """
+    try:
+        with safe_open(path, 'pt') as file:
+            metadata = file.metadata() or {}
+            if metadata.get('key') != key:
+                raise ValueError(
+                    f'--ref_bank {path} was made from another photo, prompt, '
+                    f'model or settings; name a new file.')
+            names = set(file.keys())
+            return tuple(
+                Reference(
+                    *(tuple(file.get_tensor(f'{n}.{i}.{part}')
+                            for i in range(int(metadata['depth'])))
+                      for part in 'kv'),
+                    grid=tuple(grid),
+                    mask=file.get_tensor(f'{n}.mask')
+                    if f'{n}.mask' in names else None)
+                for n, grid in enumerate(json.loads(metadata['grids'])))
+    except (SafetensorError, OSError, KeyError) as error:
+        raise ValueError(
+            f'--ref_bank {path} is no readable bank: {error}') from error

@@ -1,0 +1,149 @@
+r"""Masks on the grids they are used on, and the composite.
+
+A mask is 1 at the product, on one of three grids: pixels [F, H, W], the
+latent [T, h, w] (8 x 8 pixels; latent frame 0 is frame 0, latent frame t is
+frames 4t - 3 to 4t) and tokens (2 x 2 cells of the latent).
+"""
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+
+from .filters import blur, dilate
+
+TIME_STRIDE = 4
+
+
+def mask_to_latent(
+    mask: torch.Tensor, latent_shape: Sequence[int], share: float = 0.1
+) -> torch.Tensor:
+    r"""A given mask on the latent's grid.
+
+    A cell counts when the frames it covers, taken together, mark more than
+    `share` of it: little, as an edit inside too tight a mask keeps the old
+    product's outline.
+
+    Args:
+        mask: [F, H, W] in [0, 1], F = 4T - 3; one frame holds for all.
+        latent_shape: ends in (T, h, w).
+
+    Returns:
+        [T, h, w], 0 or 1.
+
+    Raises:
+        ValueError: the number of frames does not fit, or nothing is marked.
+    """
+    frames, *size = latent_shape[-3:]
+    expected = TIME_STRIDE * (frames - 1) + 1
+    if len(mask) == 1:
+        mask = mask.expand(expected, -1, -1)
+    if len(mask) != expected:
+        raise ValueError(
+            f'The mask has {len(mask)} frames, allowed are 1 or the '
+            f"video's {expected}.")
+    mask = torch.cat([mask[:1].expand(TIME_STRIDE - 1, -1, -1), mask]).float()
+    together = mask.unflatten(0, (frames, TIME_STRIDE)).amax(1)
+    latent = (_pool(together, size) > share).float()
+    if not latent.any():
+        raise ValueError(
+            'The mask marks nothing: the product must be white in it.')
+    return latent
+
+
+def upsample_mask(
+    mask: torch.Tensor, video_shape: Sequence[int]
+) -> torch.Tensor:
+    r"""[T, h, w] on the latent's grid to pixels, (F, H, W) = `video_shape`.
+
+    The inverse of `mask_to_latent`.
+    """
+    frames, *size = video_shape[-3:]
+    mask = mask.float().repeat_interleave(TIME_STRIDE, 0)[-frames:]
+    return F.interpolate(mask[:, None], size, mode='nearest')[:, 0]
+
+
+def token_mask(
+    mask: torch.Tensor, grid: Sequence[int], share: float = 0.5
+) -> torch.Tensor:
+    r"""The tokens of which at least `share` lies in the mask.
+
+    Args:
+        mask: [f, H, W] in [0, 1], pixels or latent cells.
+        grid: (f, h, w) in tokens.
+        share: half and more by default, so that the keys that are read hold
+            more product than ground.
+
+    Returns:
+        [f * h * w], bool; where no token reaches `share`, the fullest one.
+    """
+    filled = _pool(mask.float(), grid[1:]).flatten()
+    tokens = filled >= share
+    if not tokens.any():
+        tokens[filled.argmax()] = True
+    return tokens
+
+
+def boxes(mask: torch.Tensor) -> torch.Tensor:
+    r"""The box around the mask in each frame, in its cells.
+
+    Args:
+        mask: [T, h, w].
+
+    Returns:
+        [T, 4], int64, first row, first column, and the row and column after
+        the last. A frame without product has the box of the nearest frame
+        with it, of two the earlier one; the whole frame where none has it.
+    """
+    mask = mask > 0
+    seen = mask.flatten(1).any(1).nonzero().flatten()
+    if len(seen) == 0:
+        mask, seen = ~mask, torch.arange(len(mask), device=mask.device)
+    ends = []
+    for line in (mask.any(2), mask.any(1)):  # rows [T, h], columns [T, w]
+        line = line.int()
+        ends.append((line.argmax(1), line.size(1) - line.flip(1).argmax(1)))
+    found = torch.stack([ends[i][j] for j in (0, 1) for i in (0, 1)], dim=1)
+    frames = torch.arange(len(mask), device=mask.device)
+    distance = (frames[:, None] - seen).abs()
+    return found[seen[distance.argmin(1)]]
+
+
+def feather(mask: torch.Tensor, radius: int) -> torch.Tensor:
+    r"""A mask that falls off softly around its edge.
+
+    Args:
+        mask: [F, H, W] in [0, 1].
+        radius: in pixels, of rows or columns.
+
+    Returns:
+        [F, H, W], exactly 1 where the mask is, exactly 0 further than
+        `radius` from it.
+    """
+    # Half of the way is taken by the dilation, half by the blur's reach.
+    half = radius // 2
+    soft = dilate(mask.float(), half)
+    # By frames, which fit the cache.
+    frames = [blur(blur(f, half / 3, 0), half / 3, 1) for f in soft]
+    return torch.maximum(torch.stack(frames).clamp(max=1), mask.float())
+
+
+def composite(
+    edited: torch.Tensor,
+    source: torch.Tensor,
+    mask: torch.Tensor,
+    radius: int = 16,
+) -> torch.Tensor:
+    r"""The source put back outside the mask.
+
+    Args:
+        edited, source: videos [3, F, H, W].
+        mask: [F, H, W] in [0, 1], 1 where the edit stays.
+        radius: of the feathered edge outside the mask, in pixels.
+    """
+    # Exact where the weight is 0 or 1.
+    return torch.lerp(source, edited, feather(mask, radius).to(source))
+
+
+def _pool(mask: torch.Tensor, size: Sequence[int]) -> torch.Tensor:
+    r"""[T, H, W] to the mean over each cell of a grid (h, w)."""
+    return F.adaptive_avg_pool2d(mask, tuple(size))

@@ -1,0 +1,140 @@
+r"""The product photo: where the product is in it, and fitting it to a video."""
+import logging
+
+import numpy as np
+import torch
+from PIL import Image
+
+from .segment import border, segment
+
+log = logging.getLogger(__name__)
+
+
+def product_mask(
+    image: Image.Image, mask: Image.Image | None = None
+) -> torch.Tensor:
+    r"""Where the product is in its photo.
+
+    In this order: the given mask, the transparency of the photo, or what
+    stands out from a plain ground. If that finds nothing, the whole photo
+    counts and a warning is logged.
+
+    Args:
+        image: the photo, any mode.
+        mask: of the photo's size, white at the product.
+
+    Returns:
+        [H, W] in [0, 1].
+
+    Raises:
+        ValueError: a mask of another size, or one that is black everywhere.
+    """
+    if mask is not None:
+        if mask.size != image.size:
+            raise ValueError(
+                'The mask of a product photo must have its size, '
+                f'{image.width}x{image.height}, not '
+                f'{mask.width}x{mask.height}.')
+        found = _channel(mask.convert('L'))
+        if found.max() < 0.5:
+            raise ValueError(
+                'The mask of a product photo is black everywhere: the '
+                'product must be white.')
+        return found
+    if _transparent(image):
+        found = _channel(image.convert('RGBA').getchannel('A'))
+    else:
+        found = segment(image.convert('RGB'))
+    if found is None or found.max() < 0.5:
+        log.warning(
+            'The product could not be told from the ground of its photo: all '
+            'of the photo is used. A transparent ground or a mask helps.')
+        return torch.ones(image.height, image.width)
+    return found
+
+
+def prepare_photo(
+    image: Image.Image,
+    mask: torch.Tensor,
+    size: tuple[int, int],
+    scale: float | None = None,
+) -> tuple[torch.Tensor, torch.Tensor]:
+    r"""Fit a photo into the video's frame, its aspect kept.
+
+    What the photo does not cover has the colour of its ground; transparent
+    parts are white.
+
+    Args:
+        image: the photo, any mode.
+        mask: [H, W] from `product_mask`.
+        size: (width, height) of the video in pixels.
+        scale: above 0 to 1, how much of the frame's width or height the
+            product fills, centred; None keeps the whole photo in view.
+
+    Returns:
+        The photo as a video of one frame, [3, 1, height, width] in [-1, 1],
+        and its mask, [1, height, width] in [0, 1].
+
+    Raises:
+        ValueError: scale outside its range.
+    """
+    if scale is not None and not 0 < scale <= 1:
+        raise ValueError(f'scale is {scale}, allowed is above 0 to 1.')
+    photo = _on_white(image)
+    whole = np.array([[0., 0.], [photo.width, photo.height]])
+    box = whole if scale is None else _box(mask)
+    factor = (scale or 1) * (size / (box[1] - box[0])).min()
+    # The frame in the photo's coordinates, and what it sees of the photo.
+    frame = box.mean(0) + np.array([[-.5], [.5]]) * size / factor
+    seen = frame.clip(*whole)
+    place = ((seen - frame[0]) * factor).round().astype(int)
+    extent = (place[1] - place[0]).clip(1)
+
+    def fit(picture, ground, resample):
+        canvas = Image.new(picture.mode, size, ground)
+        part = picture.resize(
+            tuple(extent.tolist()), resample, box=tuple(seen.ravel()))
+        canvas.paste(part, tuple(place[0].tolist()))
+        return np.array(canvas, dtype=np.float32)
+
+    rgb = fit(photo, _ground_colour(image, mask), Image.Resampling.LANCZOS)
+    fitted = fit(
+        Image.fromarray(mask.float().numpy()), 0., Image.Resampling.BILINEAR)
+    rgb = torch.from_numpy(rgb).permute(2, 0, 1).div(127.5).sub(1)
+    return rgb[:, None].contiguous(), torch.from_numpy(fitted)[None]
+
+
+def _ground_colour(image, mask) -> tuple[int, int, int]:
+    r"""White where there was transparency, else the border's median."""
+    if _transparent(image):
+        return (255, 255, 255)
+    pixels = np.array(image.convert('RGB'))
+    edge = border(mask.shape)
+    ground = edge & (mask < 0.5)
+    chosen = ground if ground.any() else edge
+    return tuple(
+        np.median(pixels[chosen.numpy()], axis=0).astype(int).tolist())
+
+
+def _box(mask) -> np.ndarray:
+    r"""[[left, top], [right, bottom]] around a mask [H, W]."""
+    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
+    return np.array([[columns.min(), rows.min()],
+                     [columns.max() + 1, rows.max() + 1]], dtype=float)
+
+
+def _transparent(image) -> bool:
+    return image.has_transparency_data \
+        and image.convert('RGBA').getchannel('A').getextrema()[0] < 255
+
+
+def _on_white(image) -> Image.Image:
+    if not _transparent(image):
+        return image.convert('RGB')
+    image = image.convert('RGBA')
+    white = Image.new('RGBA', image.size, 'white')
+    return Image.alpha_composite(white, image).convert('RGB')
+
+
+def _channel(image) -> torch.Tensor:
+    return torch.from_numpy(np.array(image, dtype=np.float32)) / 255
