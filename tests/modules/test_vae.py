@@ -9,7 +9,6 @@ from safetensors.torch import save_file
 
 from tests import goldens
 from wan.modules.vae import OFFICIAL, WanVAE, WanVAE_
-from wan.modules.vae_layers import Resample, ResidualBlock, RMS_norm
 from wan.utils.checkpoint import CheckpointError
 
 PLAIN = [0.0, 1.0]
@@ -263,36 +262,3 @@ def test_bad_video(model, shape):
 def test_bad_latent(model):
     with pytest.raises(ValueError, match=r'\[B, 16, T, H, W\].*got \['):
         model.decode(torch.zeros(1, 4, 1, 2, 2), PLAIN)
-
-
-# Parts
-
-
-def test_rms_norm():
-    x = randn(2, 6, 3, 4)
-    want = x / x.square().mean(1, keepdim=True).sqrt()
-    torch.testing.assert_close(RMS_norm(6)(x), want)
-    torch.testing.assert_close(
-        RMS_norm(6, channel_first=False)(x.movedim(1, -1)),
-        want.movedim(1, -1))
-    assert RMS_norm(6, images=False, bias=True).bias.shape == (6, 1, 1, 1)
-
-
-def test_resample_rejects_a_mode():
-    with pytest.raises(ValueError, match="'upsample'"):
-        Resample(4, 'upsample')
-
-
-def test_attention_scales_and_training_gradient():
-    model = WanVAE_(dim=4, z_dim=2, dim_mult=(1, 1), num_res_blocks=1,
-                    attn_scales=(1.0,), temperal_downsample=(True,))
-    kinds = [type(m).__name__ for m in model.encoder.downsamples]
-    assert kinds == ['ResidualBlock', 'AttentionBlock', 'Resample',
-                     'ResidualBlock']
-    assert isinstance(model.decoder.upsamples[0], ResidualBlock)
-    with torch.enable_grad():
-        latent = model.encode(randn(1, 3, 3, 4, 4), PLAIN)
-        model.decode(latent, PLAIN).square().mean().backward()
-    unused = [k for k, p in model.named_parameters()
-              if p.grad is None or not p.grad.isfinite().all()]
-    assert unused == []

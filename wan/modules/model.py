@@ -24,8 +24,9 @@ FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER = 257 * 2
 MODEL_TYPES = ('t2v', 'i2v', 'flf2v', 'vace')
 
 # Called by block i's self-attention as
-# slot(q, k, v, x, grid_sizes, rotation) -> x, all [B, L, N, D]; q and k are
-# normed but not rotated, x is the attention's result.
+# slot(q, k, v, x, grid_sizes, rotation, q_rotated) -> x, all [B, L, N, D] but
+# grid_sizes [B, 3] and rotation [B or 1, L, 1, D / 2]; q and k are normed but
+# not rotated, x is the attention's result.
 RefSlot = Callable[..., torch.Tensor]
 
 
@@ -277,11 +278,12 @@ class WanSelfAttention(nn.Module):
         q = self.heads(self.norm_q(self.q(x)))
         k = self.heads(self.norm_k(self.k(x)))
         v = self.heads(self.v(x))
+        q_rotated = rotate(q, freqs, v.dtype)
         x = attention(
-            rotate(q, freqs, v.dtype), rotate(k, freqs, v.dtype), v,
+            q_rotated, rotate(k, freqs, v.dtype), v,
             k_lens=seq_lens, window_size=self.window_size)
         if ref is not None:
-            x = ref(q, k, v, x, grid_sizes, freqs)
+            x = ref(q, k, v, x, grid_sizes, freqs, q_rotated)
         return self.out(x)
 
 
@@ -357,6 +359,14 @@ WAN_CROSSATTENTION_CLASSES = {
 }
 
 
+class InplaceGELU(nn.GELU):
+    r"""GELU that overwrites its input, the largest tensor of a forward."""
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        r"""Any shape to the same shape."""
+        return torch.ops.aten.gelu_(x, approximate=self.approximate)
+
+
 class WanAttentionBlock(nn.Module):
     r"""Self-attention, cross-attention and FFN, modulated by the timestep."""
 
@@ -389,7 +399,7 @@ class WanAttentionBlock(nn.Module):
             dim, num_heads, (-1, -1), qk_norm, eps)
         self.norm2 = WanLayerNorm(dim, eps)
         self.ffn = nn.Sequential(
-            nn.Linear(dim, ffn_dim), nn.GELU(approximate='tanh'),
+            nn.Linear(dim, ffn_dim), InplaceGELU(approximate='tanh'),
             nn.Linear(ffn_dim, dim))
         self.modulation = nn.Parameter(torch.randn(1, 6, dim) / dim**0.5)
 

@@ -9,6 +9,8 @@ import regex
 import torch
 from transformers import PreTrainedTokenizerFast
 
+from ..utils.checkpoint import CheckpointError
+
 __all__ = ['HuggingfaceTokenizer']
 
 PUNCTUATION = str.maketrans('', '', string.punctuation)
@@ -76,7 +78,8 @@ class HuggingfaceTokenizer:
             kwargs: for `PreTrainedTokenizerFast.from_pretrained`.
 
         Raises:
-            ValueError: unknown `clean`, or no tokenizer there.
+            ValueError: unknown `clean`.
+            CheckpointError: no readable tokenizer there.
         """
         if clean not in CLEANERS:
             raise ValueError(
@@ -93,9 +96,9 @@ class HuggingfaceTokenizer:
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(
                 name, **kwargs)
         except (OSError, ValueError) as error:
-            raise ValueError(
-                f'No tokenizer.json at {name}, which must be a folder with '
-                'one or a name on the Hugging Face hub.') from error
+            raise CheckpointError(
+                f'No tokenizer.json at {name} can be read; it must be a folder '
+                'with one or a name on the Hugging Face hub.') from error
         self.vocab_size = self.tokenizer.vocab_size
 
     def __call__(

@@ -19,8 +19,9 @@ from safetensors.torch import save_file
 
 from ..modules.attention import attention
 from ..modules.model import RefSlot, rotate
+from ..utils.checkpoint import CheckpointError
 from ..utils.record import atomic_write
-from .blend import blend, match_moments, match_norm
+from .blend import MATCH_STATS, blend
 from .config import RefConfig
 from .positions import Placement, place
 
@@ -62,7 +63,7 @@ class _Recorder:
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
-    def __call__(self, q, k, v, x, grid_sizes, rotation):
+    def __call__(self, q, k, v, x, *_):
         self.keys.append(k.to(v.dtype))
         self.values.append(v)
         return x
@@ -108,49 +109,58 @@ def capture(
 
 
 class _Reader:
-    r"""A slot that blends one block's attention with the references'."""
+    r"""A slot that blends one block's attention with the references'.
+
+    Only the samples and tokens that read are computed.
+    """
 
     def __init__(self, bank: 'Bank', layer: int, rows: list[int],
-                 mask: torch.Tensor | None, placements: Sequence[Placement]):
+                 tokens: torch.Tensor | None,
+                 placements: Sequence[Placement]):
         self.bank, self.layer, self.rows = bank, layer, rows
-        self.mask, self.placements = mask, placements
+        self.tokens, self.placements = tokens, placements
 
-    def __call__(self, q, k, v, x, grid_sizes, rotation):
-        everything = len(self.rows) == len(x)
-        own = x if everything else x[self.rows]
-        q = q if everything else q[self.rows]
+    def __call__(self, q, k, v, x, grid_sizes, rotation, q_rotated):
+        where = self._where(x)
+        own = x[where]
         refs, weights = [], []
         for reference, c, placement in zip(
                 self.bank.references, self.bank.config.ref_c,
                 self.placements, strict=True):
             if c == 0:
                 continue
-            refs.append(self._attend(
-                reference, q, v.dtype, placement, rotation, own))
-            weights.append(c if self.mask is None else c * self.mask)
+            if placement.query is None:
+                query = q_rotated[where]
+            else:
+                turn = placement.query.to(q.device)
+                if self.tokens is not None:
+                    turn = turn[:, self.tokens]
+                query = rotate(q[where], turn, v.dtype)
+            refs.append(self._attend(reference, placement, query, own))
+            weights.append(c)
         out = blend(own, refs, weights)
-        if everything:
+        if own.shape == x.shape:
             return out
-        x = x.clone()
-        x[self.rows] = out
-        return x
+        return x.index_put(where, out)
 
-    def _attend(self, reference, q, dtype, placement, rotation, own):
-        kept = reference.kept.to(q.device)
+    def _where(self, x):
+        r"""Indices of what reads, to select from [B, L, N, D]."""
+        rows = torch.tensor(self.rows, device=x.device)
+        if self.tokens is not None:
+            return rows[:, None], self.tokens.to(x.device)
+        # A whole batch is a view, not a copy.
+        return (slice(None) if len(rows) == len(x) else rows,)
+
+    def _attend(self, reference, placement, query, own):
+        kept = reference.kept.to(query.device)
+        key, value = (
+            part[self.layer].to(query.device)[:, kept].expand(
+                len(query), -1, -1, -1)
+            for part in (reference.keys, reference.values))
         key = rotate(
-            reference.keys[self.layer].to(q.device),
-            placement.key.to(q.device), dtype)[:, kept]
-        value = reference.values[self.layer].to(q.device, dtype)[:, kept]
-        query = rotation if placement.query is None \
-            else placement.query.to(q.device)
-        out = attention(
-            rotate(q, query, dtype), key.expand(len(q), -1, -1, -1),
-            value.expand(len(q), -1, -1, -1))
-        if self.bank.config.ref_stats == 'norm':
-            return match_norm(out, own)
-        if self.bank.config.ref_stats == 'full':
-            return match_moments(out, own, self.mask)
-        return out
+            key, placement.key.to(query.device)[:, kept], query.dtype)
+        out = attention(query, key, value.to(query.dtype))
+        return MATCH_STATS[self.bank.config.ref_stats](out, own)
 
 
 @dataclass(frozen=True)
@@ -181,7 +191,7 @@ class Bank:
         Args:
             reads: for each sample of the batch, whether it reads.
             grid: the video's tokens (frames, rows, columns).
-            mask: [frames * rows * columns] in [0, 1], where c applies.
+            mask: [frames * rows * columns], true where c applies.
             boxes: [frames, 4], the product in each frame, for 'box'.
 
         Returns:
@@ -190,17 +200,17 @@ class Bank:
         depth = len(self.references[0].keys)
         layers = self.config.layers(depth)
         rows = [i for i, read in enumerate(reads) if read]
-        if not rows or not layers or not any(self.config.ref_c):
+        if not rows or not layers or not any(self.config.ref_c) or (
+                mask is not None and not mask.any()):
             return None
         head_dim = self.references[0].keys[0].size(-1)
         placements = [
             place(self.config.ref_rope, grid, r.grid, head_dim, boxes, r.box)
             for r in self.references
         ]
-        if mask is not None:
-            mask = mask.float().view(-1, 1, 1)
+        tokens = None if mask is None else mask.nonzero().flatten()
         return [
-            _Reader(self, i, rows, mask, placements)
+            _Reader(self, i, rows, tokens, placements)
             if i in layers else None for i in range(depth)
         ]
 
@@ -236,14 +246,14 @@ def load_bank(path: str | Path, key: str) -> tuple[Reference, ...]:
     r"""Read references saved under the same key.
 
     Raises:
-        ValueError: unreadable, or made from another photo, prompt, model or
-            settings.
+        CheckpointError: unreadable, or made from another photo, prompt, model
+            or settings.
     """
     try:
         with safe_open(path, 'pt') as file:
             metadata = file.metadata() or {}
             if metadata.get('key') != key:
-                raise ValueError(
+                raise CheckpointError(
                     f'--ref_bank {path} was made from another photo, prompt, '
                     f'model or settings; name a new file.')
             names = set(file.keys())
@@ -257,5 +267,5 @@ def load_bank(path: str | Path, key: str) -> tuple[Reference, ...]:
                     if f'{n}.mask' in names else None)
                 for n, grid in enumerate(json.loads(metadata['grids'])))
     except (SafetensorError, OSError, KeyError) as error:
-        raise ValueError(
+        raise CheckpointError(
             f'--ref_bank {path} is no readable bank: {error}') from error

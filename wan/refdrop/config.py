@@ -1,6 +1,8 @@
 r"""How a reference is captured and read: one frozen dataclass."""
 from dataclasses import dataclass
 
+from .blend import MATCH_STATS
+
 BRANCHES = {
     # mode: the evaluations of an editing step that read the bank. The
     # source's own, `q`, never does: the push would cancel in v_p - v_q.
@@ -11,7 +13,6 @@ BRANCHES = {
     'all': ('q', 'ps', 'pt'),
 }
 ROPES = ('grid', 'spatial', 'none', 'offset', 'box')
-STATS = ('none', 'norm', 'full')
 
 # Shares of the model's depth.
 LAYERS = {'all': (0., 1.), 'middle': (1 / 3, 2 / 3), 'deep': (1 / 2, 1.)}
@@ -36,9 +37,14 @@ class RefConfig:
             or a list '0,3,7'; '' is none.
         ref_steps: 'a-b', the share of the editing steps in which the
             reference is read, 0 to 1.
-        ref_branches: 'target', 'both', 'split' or 'all', see `BRANCHES`.
+        ref_branches: which velocities read: 'target' (of the edit with the
+            target prompt; multiplied by the guidance), 'both' (of the edit
+            with either prompt), 'split' (one more, with a guidance of its
+            own), 'all' (the source's too, which cancels: for comparison).
         ref_guide_scale: weight of the reference's own guidance in 'split'.
-        ref_rope: positions of photo and video, see `positions`.
+        ref_rope: where the photo stands for RoPE: 'grid' (the video's first
+            frame), 'spatial' (every frame), 'none' (nowhere), 'offset'
+            (beyond the video), 'box' (the product's box over each frame's).
         ref_t: level of the reference pass: a number in [0, 1], a list such
             as '0.3,0.6' whose keys and values are averaged, or 'match' (the
             step's own sigma; one more one-frame pass each step).
@@ -71,7 +77,7 @@ class RefConfig:
                 f'ref_c is {self.ref_c}: each must be in [-1, 1] and their '
                 f'sum at most 1.')
         for name, allowed in (('ref_branches', BRANCHES),
-                              ('ref_rope', ROPES), ('ref_stats', STATS)):
+                              ('ref_rope', ROPES), ('ref_stats', MATCH_STATS)):
             if getattr(self, name) not in allowed:
                 raise ValueError(
                     f'{name} is {getattr(self, name)!r}, allowed: '

@@ -128,7 +128,7 @@ def velocity_mask(
 def refine(
     heat: torch.Tensor,
     threshold: float | None = None,
-    smooth: float = 0.02,
+    smooth: float = 0.03,
     grow: float = 0.03,
 ) -> torch.Tensor:
     r"""A map that is high at the product to a mask: blur, cut, dilate.

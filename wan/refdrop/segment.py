@@ -13,7 +13,7 @@ from .filters import blur, dilate, erode, otsu, spread
 WORKING_SIDE = 256
 # Colour differences are CIE Lab distances; 2 is just visible.
 # A ground is plain if this share of the border fits within this distance.
-PLAIN_SHARE, PLAIN_DISTANCE = 0.6, 12.
+PLAIN_SHARE, PLAIN_DISTANCE = 0.65, 12.
 # Allowed thresholds between ground and product.
 MIN_DISTANCE = 3.
 # Shading of the ground: its lightness may fall to and rise to these ratios,
