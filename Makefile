@@ -13,14 +13,14 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# Text to video on random weights: shows that the installation works.
+# The example edited with random weights: shows the way, not the quality.
 demo: venv
 	$(BIN)/python tools/random_checkpoint.py $(OUT)/random-checkpoint
-	$(BIN)/python generate.py --task t2v-tiny --size '128*128' \
-		--frame_num 17 --sample_steps 20 --base_seed 0 \
-		--ckpt_dir $(OUT)/random-checkpoint \
-		--prompt 'a red watch turning on a wooden table' \
-		--save_file $(OUT)/demo.mp4
+	$(BIN)/python generate.py --task pvtt --config configs/pvtt/demo.yaml \
+		--ckpt_dir $(OUT)/random-checkpoint --save_file $(OUT)/demo.mp4
+	@echo 'Weights are random: the product becomes noise, the rest is kept.'
+	@echo 'See $(OUT)/demo_sheet.png; for real edits give --ckpt_dir an'
+	@echo 'official checkpoint, see README.md.'
 
 test: venv
 	$(BIN)/python -m pytest

@@ -3,8 +3,10 @@ import argparse
 import logging
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from wan import tasks
+from wan.checks import DTYPES
 from wan.configs import SIZE_CONFIGS
 from wan.experiment import experiment_flags
 from wan.modules.attention import BACKENDS
@@ -21,9 +23,14 @@ EXAMPLE_PROMPT = {
 }
 
 
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f'{message} (--help lists all flags)')
+
+
 def build_parser() -> argparse.ArgumentParser:
-    r"""Every flag, its type and default."""
-    parser = argparse.ArgumentParser(
+    r"""Every flag, its type and default; errors are raised as ValueError."""
+    parser = _Parser(
         description='Generate or edit a video with a Wan2.1 checkpoint.')
     job = parser.add_argument_group('what to make')
     job.add_argument(
@@ -106,12 +113,29 @@ def build_parser() -> argparse.ArgumentParser:
     for settings in (EditConfig, RefConfig):
         add_flags(edit, settings)
 
+    extension = parser.add_argument_group('prompt extension')
+    extension.add_argument(
+        '--use_prompt_extend', action='store_true',
+        help='let a language model add detail to --prompt (not for pvtt)')
+    extension.add_argument(
+        '--prompt_extend_method', default='local_qwen',
+        choices=['dashscope', 'local_qwen'],
+        help='over the network, with DASH_API_KEY in the environment, or on '
+        'this machine (default: %(default)s)')
+    extension.add_argument(
+        '--prompt_extend_model',
+        help='of dashscope, a name (default: qwen-plus); of local_qwen, a '
+        'folder, a hub id or a short name (default: Qwen2.5_14B)')
+    extension.add_argument(
+        '--prompt_extend_target_lang', default='zh', choices=['zh', 'en'],
+        help='language of the extended prompt (default: %(default)s)')
+
     machine = parser.add_argument_group('model and machine')
     machine.add_argument('--ckpt_dir', help='folder of the weights')
     machine.add_argument(
         '--device', help='cuda, cuda:1, mps, cpu (default: the best there is)')
     machine.add_argument(
-        '--dtype', choices=list(tasks.DTYPES),
+        '--dtype', choices=list(DTYPES),
         help='of the transformer (default: bfloat16 where it is fast)')
     machine.add_argument(
         '--attention', default='auto', choices=BACKENDS,
@@ -146,13 +170,14 @@ def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:
     r"""The flags, an experiment file's first so that the others override.
 
     Raises:
-        ValueError: an experiment file that cannot be read.
+        ValueError: bad flags, or an experiment file that cannot be read.
     """
     parser = build_parser()
     argv = sys.argv[1:] if argv is None else list(argv)
     args = parser.parse_args(argv)
     if args.config:
-        args = parser.parse_args([*experiment_flags(args.config), *argv])
+        args = parser.parse_args(
+            ['--task=pvtt', *experiment_flags(args.config), *argv])
     return args
 
 
@@ -179,10 +204,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         level=logging.INFO, stream=sys.stderr,
         format='[%(asctime)s] %(levelname)s: %(message)s')
     try:
-        job = tasks.prepare(parse_args(argv))
-    except ValueError as error:
-        return _fail(2, str(error))
-    try:
+        try:
+            job = tasks.prepare(parse_args(argv))
+        except ValueError as error:
+            return _fail(2, str(error))
         execute(job)
     except CheckpointError as error:
         return _fail(2, str(error))
@@ -195,6 +220,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(code: int, message: str) -> int:
+    message = ' '.join(message.split())
     print(f'generate.py: error: {message}', file=sys.stderr)
     return code
 

@@ -1,8 +1,8 @@
 r"""Text to video against the recorded end-to-end runs."""
+import pytest
 import torch
 from easydict import EasyDict
 
-import pytest
 from tests import goldens
 from wan.modules.model import TextContext, WanModel
 from wan.modules.vae import WanVAE, WanVAE_

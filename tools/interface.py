@@ -177,6 +177,9 @@ def imported(module: str, name: str):
     try:
         found = importlib.import_module(module)
         for part in name.split('.'):
+            fields = getattr(found, '__dataclass_fields__', ())
+            if part in fields and not hasattr(found, part):
+                return ANY  # a field without default is no attribute
             static = inspect.isclass(found)
             found = (inspect.getattr_static if static else getattr)(
                 found, part)

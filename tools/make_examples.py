@@ -20,8 +20,7 @@ from wan.utils.video_writer import write_video
 FRAMES, FPS, SIDE, PHOTO_SIDE = 33, 16, 256, 320
 OVERSAMPLING = 3
 STEPS, FAR, NEAR = 90, 9.0, 2e-3
-LIGHT = np.array([-.5, .8, .45], np.float32)
-LIGHT /= np.linalg.norm(LIGHT)
+LIGHT = np.float32([-.478, .766, .43])  # of length 1
 RED, TEAL, CREAM = (.62, .05, .045), (.0, .24, .25), (.80, .72, .56)
 WALL, WOOD, GRAIN = (.60, .62, .60), (.42, .24, .115), (.24, .12, .05)
 
@@ -114,7 +113,7 @@ def _camera(side, eye, target):
     span = np.linspace(-.36, .36, side, dtype=np.float32)
     x, y = np.meshgrid(span, -span)
     rays = forward + x[..., None] * right + y[..., None] * up
-    rays = _unit(rays.reshape(-1, 3))
+    rays = _unit(rays).reshape(-1, 3)
     return np.broadcast_to(eye, rays.shape), rays
 
 
@@ -139,10 +138,9 @@ def _trace(product, origin, rays):
 
 
 def _shade_product(product, points, rays):
-    normal = np.stack([
+    normal = _unit(np.stack([
         product.distance(points + step) - product.distance(points - step)
-        for step in np.eye(3, dtype=np.float32) * 2e-3], 1)
-    normal = _unit(normal)
+        for step in np.eye(3, dtype=np.float32) * 2e-3], 1))
     lit = np.maximum(normal @ LIGHT, 0) * _shadow(
         product, points + 2e-2 * normal)
     half = _unit(LIGHT - rays)
@@ -222,12 +220,12 @@ def _smooth(low, high, x):
 
 
 def template() -> list[np.ndarray]:
-    r"""The frames, uint8 [H, W, 3]."""
+    r"""The frames, uint8 [H, W, 4], the product's coverage in the last."""
     pictures = [
         render(mug(angle=.2 - .75 * t, x=.10 * t), SIDE,
                eye=(-.6 * t, 1.75, 3.25), target=(.06 * t + .1, .46, 0))
         for t in np.linspace(-1, 1, FRAMES)]
-    return [(p[..., :3] * 255).round().astype(np.uint8) for p in pictures]
+    return [(p * 255).round().astype(np.uint8) for p in pictures]
 
 
 def photo() -> np.ndarray:
@@ -243,9 +241,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder', nargs='?', default='examples', type=Path)
     folder = parser.parse_args().folder
-    write_video(folder / 'template.mp4', template(), FPS)
+    frames = template()
+    write_video(folder / 'template.mp4', (f[..., :3] for f in frames), FPS)
+    write_video(
+        folder / 'template_mask.mp4',
+        (np.repeat(f[..., 3:], 3, axis=2) for f in frames), FPS)
     Image.fromarray(photo()).save(folder / 'product.png', optimize=True)
-    logging.info('Wrote template.mp4 and product.png to %s', folder)
+    logging.info('Wrote the template, its mask and the photo to %s', folder)
 
 
 if __name__ == '__main__':

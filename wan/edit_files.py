@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from PIL import Image, ImageOps
+from safetensors import SafetensorError, safe_open
 
 from .configs import SIZE_CONFIGS
 from .pvtt import EditConfig, Product, PVTTResult
@@ -14,11 +15,14 @@ from .refdrop.config import RefConfig
 from .utils.compare import contact_sheet, side_by_side
 from .utils.flags import settings
 from .utils.image import IMAGE_SUFFIXES, read_image
+from .utils.record import check_writable
 from .utils.utils import cache_video, save_image
 from .utils.video import VideoInfo, probe, read_video
 
 MAX_FRAMES = 81
 FPS = 16
+# No video is larger; what a photo has beyond that costs memory only.
+MAX_PHOTO_SIDE = 1280
 
 
 @dataclass(frozen=True)
@@ -46,14 +50,13 @@ class Inputs:
     notes: tuple[str, ...]
 
 
-def read_inputs(
-    args: Namespace, sizes: Sequence[str]
-) -> Inputs:
+def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
     r"""Read and check the template, the photos and the settings.
 
     Args:
         args: flags, with the experiment file's values filled in.
         sizes: keys of `SIZE_CONFIGS` that the model supports.
+        depth: the model's number of blocks.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
@@ -61,15 +64,9 @@ def read_inputs(
     for name in ('src_video', 'source_prompt', 'target_prompt'):
         if not str(getattr(args, name) or '').strip():
             raise ValueError(f'--{name} is missing.')
-    for prompt, words in (('source_prompt', 'source_blend'),
-                          ('target_prompt', 'target_blend')):
-        text, word = getattr(args, prompt), getattr(args, words) or ''
-        if str(word).lower() not in text.lower():
-            raise ValueError(
-                f'--{words} {word!r} is not in --{prompt} {text!r}.')
     edit = EditConfig(**settings(args, EditConfig))
     products = _products(args)
-    ref = _reference(args, len(products))
+    ref = _reference(args, len(products), depth)
 
     info = probe(args.src_video)
     size = _size(args, info, sizes)
@@ -93,6 +90,10 @@ def read_inputs(
                 f'--reverse {args.reverse} has {back.size(1)} frames, the '
                 f'template {frames}.')
     audio = str(args.src_video) if info.has_audio else None
+    if info.audio_codec == 'none':  # ffmpeg's word for one it does not know
+        audio = None
+        notes.append(
+            "The template's audio cannot be decoded; the result has none.")
     return Inputs(
         clip, size, products, mask, edit, ref, back, audio, tuple(notes))
 
@@ -104,17 +105,24 @@ def _products(args: Namespace) -> tuple[Product, ...]:
         raise ValueError(
             '--target_image is missing: a photo of the new product; '
             '--use_reference false edits by text alone.')
-    photos = [read_image(p) for p in str(args.target_image).split(',')]
+    photos = [_photo(p) for p in str(args.target_image).split(',')]
     names = str(args.target_mask).split(',') if args.target_mask else []
     if names and len(names) != len(photos):
         raise ValueError(
             f'--target_mask names {len(names)} masks for {len(photos)} '
             f'photos; one each is needed.')
-    masks = [read_image(p).convert('L') for p in names] or [None] * len(photos)
+    masks = [_photo(p).convert('L') for p in names] or [None] * len(photos)
     return tuple(map(Product, photos, masks))
 
 
-def _reference(args: Namespace, photos: int) -> RefConfig:
+def _photo(path: str) -> Image.Image:
+    image = read_image(path)
+    if max(image.size) > MAX_PHOTO_SIDE:
+        return ImageOps.contain(image, (MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
+    return image
+
+
+def _reference(args: Namespace, photos: int, depth: int) -> RefConfig:
     given = settings(args, RefConfig)
     if photos > 1 and 'ref_c' not in given:
         raise ValueError(
@@ -124,9 +132,27 @@ def _reference(args: Namespace, photos: int) -> RefConfig:
         raise ValueError(
             f'--ref_c has {len(ref.ref_c)} values for {photos} photos; one '
             f'each is needed.')
+    if ref.ref_layers.strip() and not ref.layers(depth):
+        raise ValueError(
+            f'--ref_layers {ref.ref_layers} names no block of this model: it '
+            f'has 0 to {depth - 1}.')
     if args.ref_bank and ref.matched:
         raise ValueError('--ref_bank cannot keep what --ref_t match refills.')
+    if args.ref_bank and photos:
+        _check_bank(args.ref_bank)
     return ref
+
+
+def _check_bank(path: str) -> None:
+    r"""See that a bank can be read or, where none is, be written."""
+    if not Path(path).exists():
+        return check_writable(path)
+    try:
+        with safe_open(path, 'pt'):
+            pass
+    except (SafetensorError, OSError) as error:
+        raise ValueError(
+            f'--ref_bank {path} is no readable bank: {error}.') from error
 
 
 def _size(args, info: VideoInfo, sizes) -> tuple[int, int]:
@@ -147,9 +173,6 @@ def _size(args, info: VideoInfo, sizes) -> tuple[int, int]:
 
 def _template(args, info, size) -> tuple[torch.Tensor, list[str]]:
     wanted = args.frame_num
-    if wanted is not None and (wanted < 1 or wanted % 4 != 1):
-        raise ValueError(
-            f'--frame_num {wanted} is not allowed: it must be 4n + 1.')
     # One frame more than is used tells whether any are left over.
     clip = read_video(
         args.src_video, size, FPS, (wanted or MAX_FRAMES) + 1, args.fit)
@@ -186,6 +209,16 @@ def _mask(path, size, frames, fit) -> torch.Tensor:
     return (mask.mean(0) + 1) / 2
 
 
+def companions(path: Path) -> dict[str, Path]:
+    r"""The files written beside an edit, by what they show."""
+    suffixes = {
+        'mask': path.suffix, 'comparison': path.suffix, 'sheet': '.png'}
+    return {
+        name: path.with_name(f'{path.stem}_{name}{suffix}')
+        for name, suffix in suffixes.items()
+    }
+
+
 def save_edit(
     path: Path,
     result: PVTTResult,
@@ -194,26 +227,21 @@ def save_edit(
     comparison: bool,
     metadata: Mapping[str, str],
 ) -> None:
-    r"""Write the edited video, then what helps to judge it beside it.
+    r"""Write the edited video, and its `companions` that help to judge it.
 
     Args:
-        path: of the video; mask, comparison and contact sheet get its name
-            with an ending of their own.
         comparison: write template, photo and result side by side, as a video
             and as a contact sheet.
         metadata: tags inside the edited video.
     """
-
-    def beside(name: str, suffix: str) -> Path:
-        return path.with_name(f'{path.stem}_{name}{suffix}')
-
+    beside = companions(path)
     cache_video(
         result.video[None], path, fps=fps, nrow=1, audio=inputs.audio,
         metadata=metadata)
     if result.mask is not None:
         cache_video(
-            result.mask[None, None], beside('mask', path.suffix), fps=fps,
-            nrow=1, value_range=(0, 1))
+            result.mask[None, None], beside['mask'], fps=fps, nrow=1,
+            value_range=(0, 1))
     if comparison:
         photos = [p.photo for p in inputs.products]
         save_image(
@@ -221,11 +249,10 @@ def save_edit(
                 ('template', inputs.clip),
                 *(('product photo', photo) for photo in photos),
                 ('result', result.video)]),
-            beside('sheet', '.png'))
+            beside['sheet'])
         row = side_by_side([
             inputs.clip, *map(_still, photos), result.video])
-        cache_video(
-            row[None], beside('comparison', path.suffix), fps=fps, nrow=1)
+        cache_video(row[None], beside['comparison'], fps=fps, nrow=1)
 
 
 def _still(photo: Image.Image) -> torch.Tensor:

@@ -67,6 +67,22 @@ def read_config(folder: str | Path) -> dict:
         raise CheckpointError(f'Cannot read {file}: {error}') from error
 
 
+def empty_transformer(folder: str | Path) -> WanModel:
+    r"""The transformer that a folder's config.json describes, on meta.
+
+    Raises:
+        CheckpointError: the file is no such description.
+    """
+    config = read_config(folder)
+    try:
+        with torch.device('meta'):
+            return WanModel(**config)
+    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
+        raise CheckpointError(
+            f'{Path(folder) / "config.json"} describes no model: {error}'
+        ) from error
+
+
 def load_transformer(
     folder: str | Path, dtype: torch.dtype | None = None
 ) -> WanModel:
@@ -76,9 +92,8 @@ def load_transformer(
         folder: holds config.json and safetensors, one file or shards.
         dtype: of the linear layers; None keeps the stored one.
     """
-    with torch.device('meta'):
-        model = WanModel(**read_config(folder))
-    return load_weights(model, weight_files(folder), dtype)
+    return load_weights(
+        empty_transformer(folder), weight_files(folder), dtype)
 
 
 def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
@@ -96,7 +111,7 @@ def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
             find_weights(folder / part)
         except CheckpointError:
             missing.append(part)
-    for part in ('config.json', config.t5_tokenizer):
+    for part in ('config.json', f'{config.t5_tokenizer}/tokenizer.json'):
         if not (folder / part).exists():
             missing.append(part)
     if missing:
@@ -186,6 +201,21 @@ class WanPipeline:
         took = time.perf_counter() - start
         seconds[name] = seconds.get(name, 0.) + took
         log.info('%s: %.1f s', name, took)
+
+    @contextmanager
+    def vae_stage(self, name: str) -> Iterator[None]:
+        r"""A stage of the VAE, with a progress bar over its chunks."""
+        with self.stage(name), progress(1, name) as bar:
+
+            def update(done: int, total: int) -> None:
+                bar.total = total
+                bar.update(done - bar.n)
+
+            self.vae.on_chunk = update
+            try:
+                yield
+            finally:
+                self.vae.on_chunk = None
 
     @contextmanager
     def on_device(self, module: nn.Module, offload: bool) -> Iterator[None]:
@@ -312,5 +342,5 @@ class WanPipeline:
         """
         if self.rank != 0:
             return None
-        with self.stage('decode'), torch.no_grad():
+        with self.vae_stage('decode'), torch.no_grad():
             return self.vae.decode([latent])[0]

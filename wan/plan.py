@@ -7,7 +7,7 @@ import torch
 from easydict import EasyDict
 
 from .modules.model import WanModel
-from .pipeline import read_config
+from .pipeline import empty_transformer
 from .utils.checkpoint import find_weights, sidecar
 
 
@@ -41,8 +41,7 @@ class Plan:
     ) -> 'Plan':
         r"""The plan of sampling `frame_num` frames of `size` (w, h)."""
         folder = Path(folder)
-        with torch.device('meta'):
-            model = WanModel(**read_config(folder))
+        model = empty_transformer(folder)
         t, h, w = config.vae_stride
         vae = find_weights(folder / config.vae_checkpoint)
         return cls(

@@ -84,9 +84,17 @@ class EditConfig:
 
 @dataclass(frozen=True)
 class Product:
-    r"""A product photo, with its mask if there is one beside it."""
+    r"""A product photo, with its mask if there is one beside it.
+
+    Raises:
+        ValueError: a mask of another size, or one that is all black.
+    """
     photo: Image.Image
     mask: Image.Image | None = None
+
+    def __post_init__(self):
+        if self.mask is not None:
+            product_mask(self.photo, self.mask)
 
 
 @dataclass(frozen=True)
@@ -196,7 +204,7 @@ class WanPVTT(WanPipeline):
 
     def encode_video(self, video: torch.Tensor) -> torch.Tensor:
         r"""[3, F, H, W] in [-1, 1] to a latent [C, T, h, w]."""
-        with self.stage('encode'), torch.no_grad():
+        with self.vae_stage('encode'), torch.no_grad():
             return self.vae.encode([video.to(self.device)])[0]
 
     def blend_words(

@@ -4,26 +4,31 @@ A command line becomes a `Job` here. Everything the user gave is checked before
 a weight is read; a bad value raises `ValueError` in one sentence.
 """
 import logging
-import math
+import os
 import random
+import tempfile
+import time
 from argparse import Namespace
-from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import torch
 from easydict import EasyDict
 
-from .configs import SIZE_CONFIGS, SUPPORTED_SIZES, WAN_CONFIGS
-from .edit_files import Inputs, read_inputs, save_edit
-from .modules.attention import set_attention_backend
-from .pipeline import (
-    WanPipeline,
-    check_checkpoint,
-    default_device,
-    default_dtype,
-    read_config,
+from .checks import (
+    check_outputs,
+    check_values,
+    check_words,
+    family,
+    read_model,
+    usable_device,
 )
+from .configs import SIZE_CONFIGS, WAN_CONFIGS
+from .edit_files import Inputs, companions, read_inputs, save_edit
+from .extension import check_extension, extend_prompt
+from .pipeline import WanPipeline
 from .plan import Plan
 from .pvtt import EditConfig, WanPVTT
 from .text2video import WanT2V
@@ -35,7 +40,10 @@ from .utils.video_writer import VIDEO_SUFFIXES
 
 log = logging.getLogger(__name__)
 
-DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
+# Flags that name files a run reads.
+INPUTS = (
+    'config', 'src_video', 'src_mask', 'target_image', 'target_mask',
+    'reverse', 'ref_bank')
 
 
 @dataclass(frozen=True)
@@ -64,7 +72,7 @@ class Job:
 @dataclass(frozen=True)
 class Task:
     r"""One row of the table; the defaults stand for flags left out."""
-    run: Callable[[Job, WanPipeline], Path]
+    run: Callable[[Job, WanPipeline], None]
     pipeline: type[WanPipeline]
     prompt: str | None = None
     size: str | None = None
@@ -73,11 +81,6 @@ class Task:
     sample_shift: float = 5.0
     sample_guide_scale: float = 5.0
     suffixes: tuple[str, ...] = VIDEO_SUFFIXES
-
-
-def family(task: str) -> str:
-    r"""'t2v' of 't2v-14B'."""
-    return task.partition('-')[0]
 
 
 def task_names() -> list[str]:
@@ -100,14 +103,19 @@ def prepare(args: Namespace) -> Job:
                  'sample_guide_scale'):
         if getattr(args, name) is None:
             setattr(args, name, getattr(task, name))
-    _check_values(args)
+    check_values(args)
+    if args.use_prompt_extend:
+        check_extension(args)
+    if args.offload_model is None:
+        args.offload_model = True
     if args.base_seed < 0:
         args.base_seed = random.randint(0, 2**63 - 1)
-    device, dtype = _device(args)
-    config, sizes = _model(args)
+    device, dtype = usable_device(args)
+    config, sizes, model = read_model(args)
     job = {'config': config, 'device': device, 'dtype': dtype}
     if args.task == 'pvtt':
-        inputs = read_inputs(args, sizes)
+        inputs = read_inputs(args, sizes, model.num_layers)
+        check_words(args, config, model.text_len)
         job |= _edit_plan(inputs)
         prompt = args.target_prompt
     else:
@@ -117,6 +125,10 @@ def prepare(args: Namespace) -> Job:
         args.task, job['size'], args.base_seed, prompt, task.suffixes[0]))
     width, height = job['size']
     check_writable(path, task.suffixes, 3 * width * height * job['frame_num'])
+    beside = companions(path).values() if args.task == 'pvtt' else ()
+    check_outputs(
+        [path, path.with_suffix('.json'), *beside],
+        [getattr(args, name) for name in INPUTS])
     args.save_file = str(path)
     record = RunRecord(vars(args), args.base_seed)
     return Job(args=args, save_file=path, record=record, **job)
@@ -130,10 +142,6 @@ def _text_plan(args: Namespace, sizes: Sequence[str]) -> dict:
     if family(args.task) == 't2i' and args.frame_num != 1:
         raise ValueError(
             f'--frame_num {args.frame_num}: an image has 1 frame.')
-    if args.frame_num < 1 or args.frame_num % 4 != 1:
-        raise ValueError(
-            f'--frame_num {args.frame_num} is not allowed: it must be 4n + 1 '
-            f'(1, 5, ..., 81).')
     if not args.prompt.strip():
         raise ValueError('--prompt is empty: say what to show.')
     return {
@@ -155,66 +163,15 @@ def _edit_plan(inputs: Inputs) -> dict:
             split and bool(inputs.products))}
 
 
-def _check_values(args: Namespace) -> None:
-    single = {'ulysses_size': 1, 'ring_size': 1, 't5_fsdp': False,
-              'dit_fsdp': False}
-    for name, only in single.items():
-        if getattr(args, name) != only:
-            raise ValueError(
-                f'--{name} {getattr(args, name)} needs several GPUs; this '
-                f'version runs on one device.')
-    if args.sample_steps < 1:
-        raise ValueError(
-            f'--sample_steps {args.sample_steps}: at least 1 is needed.')
-    if not (math.isfinite(args.sample_shift) and args.sample_shift > 0):
-        raise ValueError(
-            f'--sample_shift {args.sample_shift} must be above 0.')
-    if not math.isfinite(args.sample_guide_scale):
-        raise ValueError(
-            f'--sample_guide_scale {args.sample_guide_scale} is no number.')
-    if args.base_seed > 2**63 - 1:
-        raise ValueError(
-            f'--base_seed {args.base_seed} exceeds {2**63 - 1}.')
-
-
-def _device(args: Namespace) -> tuple[torch.device, torch.dtype]:
-    try:
-        device = torch.device(args.device or default_device())
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(
-            f'--device {args.device} is not usable here: '
-            f'{str(error).splitlines()[0]}') from error
-    set_attention_backend(args.attention)
-    dtype = DTYPES[args.dtype] if args.dtype else default_dtype(device)
-    return device, dtype
-
-
-def _model(args: Namespace) -> tuple[EasyDict, tuple[str, ...]]:
-    r"""The config, and the sizes its model supports.
-
-    --task pvtt takes any text-to-video checkpoint: its width tells which.
-    """
-    if args.ckpt_dir is None:
-        raise ValueError('--ckpt_dir is missing: the folder of the weights.')
-    if not Path(args.ckpt_dir).is_dir():
-        raise ValueError(f'--ckpt_dir {args.ckpt_dir} is not a folder.')
-    name, sizes = args.task, SUPPORTED_SIZES.get(args.task)
-    if args.task == 'pvtt':
-        dim = read_config(args.ckpt_dir).get('dim')
-        names = [n for n, c in WAN_CONFIGS.items()
-                 if family(n) == 't2v' and c.dim == dim]
-        name = names[0] if names else 't2v-1.3B'
-        sizes = SUPPORTED_SIZES[name] if names else tuple(SIZE_CONFIGS)
-    check_checkpoint(args.ckpt_dir, WAN_CONFIGS[name])
-    return WAN_CONFIGS[name], sizes
-
-
 def plan(job: Job) -> str:
     r"""What `run` would do: stages, shapes, tokens, estimated memory."""
-    return str(Plan.of(
+    text = str(Plan.of(
         job.args.ckpt_dir, job.config, job.size, job.frame_num, job.steps,
         job.dtype, job.device, str(job.save_file), job.evaluations))
+    if job.args.use_prompt_extend:
+        text += (f'\nprompt       extended before by '
+                 f'{job.args.prompt_extend_method}')
+    return text
 
 
 def load(job: Job) -> WanPipeline:
@@ -232,16 +189,49 @@ def run(job: Job, pipe: WanPipeline | None = None) -> Path:
     Returns:
         The file written; its record lies beside it.
     """
+    if job.args.use_prompt_extend:
+        job = _extended(job)
     pipe = pipe or load(job)
-    path = TASKS[family(job.args.task)].run(job, pipe)
-    # A pipeline may run several jobs: each records its own seconds.
-    job.record.stages, pipe.stage_seconds = pipe.stage_seconds, {}
-    job.record.write(path)
-    log.info('Saved %s', path)
-    return path
+    job.record.stages |= pipe.stage_seconds
+    pipe.stage_seconds = job.record.stages
+    try:
+        TASKS[family(job.args.task)].run(job, pipe)
+    finally:
+        # A pipeline may run several jobs: each records its own seconds.
+        pipe.stage_seconds = {}
+    log.info('Saved %s', job.save_file)
+    return job.save_file
 
 
-def run_text(job: Job, pipe: WanT2V) -> Path:
+@contextmanager
+def _saving(job: Job, pipe: WanPipeline) -> Iterator[Path]:
+    r"""Where to write the result; all files appear together or none does."""
+    target = job.save_file
+    target.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(prefix='.', dir=target.parent) as folder:
+        path = Path(folder, target.name)
+        with pipe.stage('save'):
+            yield path
+        job.record.write(path)
+        # The record last: where it is, the rest is.
+        for file in sorted(path.parent.iterdir(),
+                           key=lambda f: f.suffix == '.json'):
+            os.replace(file, target.with_name(file.name))
+
+
+def _extended(job: Job) -> Job:
+    r"""The job with its prompt extended; the record keeps both prompts."""
+    args, start = job.args, time.perf_counter()
+    output = extend_prompt(args, job.device)
+    job.record.stages['extend prompt'] = time.perf_counter() - start
+    job.record.results |= {
+        'prompt_extended': output.prompt if output.status else None,
+        'prompt_extend_failure': output.message or None}
+    return replace(
+        job, args=Namespace(**vars(args) | {'prompt': output.prompt}))
+
+
+def run_text(job: Job, pipe: WanT2V) -> None:
     r"""Text to video or, of one frame, text to image."""
     args = job.args
     video = pipe.generate(
@@ -251,14 +241,14 @@ def run_text(job: Job, pipe: WanT2V) -> Path:
         n_prompt=_negative(args.n_prompt), seed=args.base_seed,
         offload_model=args.offload_model)
     metadata = job.record.as_metadata()
-    with pipe.stage('save'):
-        if job.save_file.suffix.lower() in IMAGE_SUFFIXES:
-            return cache_image(
-                video.squeeze(1)[None], job.save_file, nrow=1,
+    with _saving(job, pipe) as path:
+        if path.suffix.lower() in IMAGE_SUFFIXES:
+            cache_image(
+                video.squeeze(1)[None], path, nrow=1, metadata=metadata)
+        else:
+            cache_video(
+                video[None], path, fps=job.config.sample_fps, nrow=1,
                 metadata=metadata)
-        return cache_video(
-            video[None], job.save_file, fps=job.config.sample_fps, nrow=1,
-            metadata=metadata)
 
 
 def _negative(n_prompt: str | None) -> str:
@@ -266,7 +256,7 @@ def _negative(n_prompt: str | None) -> str:
     return '' if n_prompt is None else n_prompt or ' '
 
 
-def run_pvtt(job: Job, pipe: WanPVTT) -> Path:
+def run_pvtt(job: Job, pipe: WanPVTT) -> None:
     r"""Edit a template video."""
     args, inputs = job.args, job.inputs
     result = pipe.generate(
@@ -283,13 +273,20 @@ def run_pvtt(job: Job, pipe: WanPVTT) -> Path:
                 result.video, inputs.clip, result.round_trip, result.mask),
             'edit': asdict(inputs.edit), 'reference': asdict(inputs.ref),
             'mask_on': result.mask is not None,
-            'reference_on': bool(inputs.products) and any(inputs.ref.ref_c),
+            'reference_on': _reads(job, len(pipe.model.blocks)),
             'notes': inputs.notes}
-    with pipe.stage('save'):
+    with _saving(job, pipe) as path:
         save_edit(
-            job.save_file, result, inputs, job.config.sample_fps,
+            path, result, inputs, job.config.sample_fps,
             args.save_comparison, job.record.as_metadata())
-    return job.save_file
+
+
+def _reads(job: Job, depth: int) -> bool:
+    r"""Whether any block reads the photos in any step."""
+    ref = job.inputs.ref
+    return bool(job.inputs.products) and any(ref.ref_c) \
+        and bool(ref.layers(depth)) \
+        and any(ref.active(step, job.steps) for step in range(job.steps))
 
 
 TASKS = {

@@ -141,6 +141,11 @@ def test_imported_property_and_default():
     assert [str(p) for p in sort.parameters] == ['self', "approximate='none'"]
 
 
+def test_imported_dataclass_field():
+    assert imported('tools.comparison', 'Row.group') is ANY
+    assert imported('tools.comparison', 'Row.none') is None
+
+
 def test_constant_set_in_a_try_block_has_no_one_value(tmp_path):
     source = 'try:\n    import x\n    HAS = True\nexcept E:\n    HAS = False\n'
     assert read(tmp_path, source)['wan.net'] == {'HAS': ANY}

@@ -243,6 +243,8 @@ class WanVAE:
     """
 
     tile: tuple[int, int] | None = None
+    # Set by whoever shows progress.
+    on_chunk: OnChunk | None = None
 
     def __init__(self, z_dim: int = 16,
                  vae_pth: str = 'cache/vae_step_411000.pth',
@@ -271,8 +273,7 @@ class WanVAE:
                     f'{name}; got {values.numel()}.')
         self.model = channels_last(load_weights(model, path, dtype, device))
 
-    def encode(self, videos: list[torch.Tensor], *,
-               on_chunk: OnChunk | None = None) -> list[torch.Tensor]:
+    def encode(self, videos: list[torch.Tensor]) -> list[torch.Tensor]:
         r"""Encode videos [3, T, H, W] in [-1, 1], one after the other.
 
         Frames past 1 + 4k are dropped. See `WanVAE_.encode`.
@@ -282,17 +283,17 @@ class WanVAE:
         """
         return [
             self.model.encode(video[None], self.scale, tile=self.tile,
-                              on_chunk=on_chunk)[0] for video in videos
+                              on_chunk=self.on_chunk)[0] for video in videos
         ]
 
-    def decode(self, zs: list[torch.Tensor], *,
-               on_chunk: OnChunk | None = None) -> list[torch.Tensor]:
+    def decode(self, zs: list[torch.Tensor]) -> list[torch.Tensor]:
         r"""Decode latents [z_dim, T, H, W], one after the other.
 
         Returns:
             float32 videos [3, 1 + 4 (T - 1), 8 H, 8 W] clamped to [-1, 1].
         """
         return [
-            self.model.decode(z[None], self.scale, tile=self.tile,
-                              on_chunk=on_chunk)[0].clamp_(-1, 1) for z in zs
+            self.model.decode(
+                z[None], self.scale, tile=self.tile,
+                on_chunk=self.on_chunk)[0].clamp_(-1, 1) for z in zs
         ]

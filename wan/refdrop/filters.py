@@ -35,7 +35,9 @@ def blur(x: torch.Tensor, sigma: float, dim: int) -> torch.Tensor:
 
 def dilate(x: torch.Tensor, radius: int) -> torch.Tensor:
     r"""Maximum over a square of 2 radius + 1 cells in each frame."""
-    return F.max_pool2d(x, 2 * radius + 1, stride=1, padding=radius)
+    side = 2 * radius + 1
+    columns = F.max_pool2d(x, (side, 1), 1, (radius, 0))
+    return F.max_pool2d(columns, (1, side), 1, (0, radius))
 
 
 def erode(x: torch.Tensor, radius: int) -> torch.Tensor:

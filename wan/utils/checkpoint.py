@@ -15,6 +15,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file
 
 SHOWN_KEYS = 3
+COPIED_AT_ONCE = 2**26
 
 
 class CheckpointError(ValueError):
@@ -49,14 +50,19 @@ def weight_files(folder: str | Path) -> list[Path]:
     r"""The safetensors files of a diffusers model folder, shards included.
 
     Raises:
-        CheckpointError: no weights there, or a shard of the index is missing.
+        CheckpointError: no weights there, the index is damaged, or a shard of
+            it is missing or elsewhere.
     """
     folder = Path(folder)
     stem = 'diffusion_pytorch_model'
     index = folder / f'{stem}.safetensors.index.json'
     if not index.is_file():
         return [find_weights(folder / f'{stem}.safetensors')]
-    names = sorted(set(json.loads(index.read_text())['weight_map'].values()))
+    try:
+        shards = json.loads(index.read_text())['weight_map'].values()
+        names = sorted(set(map(str, shards)))
+    except (ValueError, TypeError, KeyError, AttributeError) as error:
+        raise CheckpointError(f'{index} is no index of shards.') from error
     if any(Path(name).name != name for name in names):
         raise CheckpointError(f'{index} names files outside its folder.')
     return [find_weights(folder / name) for name in names]
@@ -104,35 +110,57 @@ def load_weights(
             keys; the message shows the first few of each and their counts.
     """
     files = [files] if isinstance(files, (str, Path)) else list(files)
+    device = torch.device(device)
     wanted = {k: v.shape for k, v in model.state_dict().items()}
     fp32 = getattr(model, '_keep_in_fp32_modules', None) or []
     found, unexpected, misshaped = {}, [], []
+    copied = {file: {} for file in files}
     for file in files:
         for key, value in read_weights(file).items():
+            kept = _kept_dtype(key, value, dtype, fp32)
             if key not in wanted:
                 unexpected.append(key)
             elif value.shape != wanted[key]:
                 misshaped.append(f'{key} {tuple(value.shape)} instead of '
                                  f'{tuple(wanted[key])}')
+            elif value.dtype == kept and device.type == 'cpu':
+                found[key] = value
             else:
-                found[key] = _placed(key, value, dtype, device, fp32)
-    missing = [k for k in wanted if k not in found]
+                copied[file][key] = kept
+    missing = set(wanted).difference(found, *copied.values())
     if misshaped or unexpected or missing:
-        missing = [k for k in missing
-                   if not any(m.startswith(f'{k} ') for m in misshaped)]
+        missing = [k for k in wanted if k in missing
+                   and not any(m.startswith(f'{k} ') for m in misshaped)]
         raise CheckpointError(_mismatch(
             files, missing=missing, unexpected=unexpected,
             misshaped=misshaped))
+    for file, dtypes in copied.items():
+        found |= _copies(file, dtypes, device)
     model.load_state_dict(found, assign=True)
     return model.eval().requires_grad_(False)
 
 
-def _placed(key, value, dtype, device, fp32):
-    if dtype is not None and value.is_floating_point():
-        parts = key.split('.')
-        dtype = torch.float32 if any(p in parts for p in fp32) else dtype
-        value = value.to(dtype)
-    return value.to(device)
+def _kept_dtype(key, value, dtype, fp32) -> torch.dtype:
+    if dtype is None or not value.is_floating_point():
+        return value.dtype
+    return torch.float32 if set(fp32) & set(key.split('.')) else dtype
+
+
+def _copies(
+    file: str | Path, dtypes: dict[str, torch.dtype], device: torch.device
+) -> dict[str, torch.Tensor]:
+    r"""The named tensors in other dtypes, or on another device.
+
+    Pages that were read stay resident as long as their mapping does, so the
+    file is mapped anew for every `COPIED_AT_ONCE` bytes.
+    """
+    copies, left = {}, 0
+    for key, dtype in dtypes.items():
+        if left <= 0:
+            mapped, left = read_weights(file), COPIED_AT_ONCE
+        left -= mapped[key].nbytes
+        copies[key] = mapped[key].to(device, dtype)
+    return copies
 
 
 def _mismatch(files: list, **problems: list[str]) -> str:

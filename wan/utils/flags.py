@@ -2,12 +2,17 @@ r"""Command line flags from a dataclass, so that a setting stands once."""
 import argparse
 import dataclasses
 import inspect
+import math
 import re
 from typing import TypeVar
 
 from .utils import str2bool
 
 T = TypeVar('T')
+
+EXPECTED = {
+    bool: 'true or false', int: 'a whole number', float: 'a finite number',
+    str: 'text', tuple[float, ...]: 'numbers separated by commas'}
 
 
 def argument_help(cls: type) -> dict[str, str]:
@@ -36,11 +41,13 @@ def parse(name: str, kind: object, text: object) -> object:
             parts = text if isinstance(text, (list, tuple)) \
                 else str(text).split(',')
             return tuple(float(part) for part in parts)
-        return kind(text)
+        value = kind(text)
+        if kind is float and not math.isfinite(value):
+            raise ValueError
+        return value
     except (TypeError, ValueError, argparse.ArgumentTypeError) as error:
-        wanted = getattr(kind, '__name__', kind)
         raise ValueError(
-            f'{name} is {text!r}, expected {wanted}.') from error
+            f'{name} is {text!r}, expected {EXPECTED[kind]}.') from error
 
 
 def add_flags(group: argparse._ActionsContainer, cls: type) -> None:
@@ -52,9 +59,13 @@ def add_flags(group: argparse._ActionsContainer, cls: type) -> None:
             default = field.default
             if isinstance(default, tuple):
                 default = ','.join(f'{x:g}' for x in default)
-            text = texts[field.name].replace('%', '%%')
+            text = texts[field.name].rstrip('.').replace('%', '%%')
+            # A switch may stand alone or have its value.
+            switch = {'nargs': '?', 'const': True} if field.type is bool \
+                else {}
             group.add_argument(
-                f'--{field.name}', help=f'{text} (default: {default})')
+                f'--{field.name}', help=f'{text} (default: {default})',
+                **switch)
 
 
 def settings(args: argparse.Namespace, cls: type) -> dict[str, object]:

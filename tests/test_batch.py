@@ -1,0 +1,311 @@
+r"""Many experiments: grids, resuming, failures, interruption, the results."""
+import csv
+import json
+import re
+import shutil
+from html.parser import HTMLParser
+
+import pytest
+from PIL import Image
+
+import run_experiments
+from tests.utils.media import make_clip
+from tools.random_checkpoint import make_checkpoint
+from wan import tasks
+from wan.batch_report import Experiment, write_report
+from wan.utils.image import read_image
+
+
+@pytest.fixture(scope='session')
+def material(tmp_path_factory):
+    r"""A checkpoint, a template and a photo that no test changes."""
+    folder = tmp_path_factory.mktemp('material')
+    make_checkpoint(folder / 'checkpoint')
+    make_clip(folder / 'clip.mp4', source='testsrc=s=128x128:r=16:d=0.32')
+    Image.new('RGB', (64, 64), 'teal').save(folder / 'photo.png')
+    return folder
+
+
+@pytest.fixture
+def place(material, tmp_path, monkeypatch):
+    r"""A working directory with a copy of all that."""
+    shutil.copytree(material, tmp_path, dirs_exist_ok=True)
+    monkeypatch.chdir(tmp_path)
+    experiment(tmp_path / 'a.yaml')
+    return tmp_path
+
+
+def experiment(path, video='clip.mp4', prompt='a red bag', **flowalign):
+    path.write_text(json.dumps({
+        'video': {'video_path': video, 'target_image': 'photo.png',
+                  'source_prompt': 'a blue bag', 'target_prompt': prompt},
+        'flowalign': {'sample_steps': 2, **flowalign}}))
+
+
+def run(*argv):
+    return run_experiments.main([
+        *argv, '--ckpt_dir', 'checkpoint', '--out', 'out', '--device', 'cpu',
+        '--dtype', 'float32'])
+
+
+def table(place):
+    with open(place / 'out/results.csv', newline='') as file:
+        return {row['name']: row for row in csv.DictReader(file)}
+
+
+def statuses(place):
+    return {name: row['status'] for name, row in table(place).items()}
+
+
+class Runs(list):
+    r"""Stands in for the model: keeps the names of what was run."""
+
+    bad = {}
+
+    def load(self, job):
+        self.append('load')
+        return self
+
+    def run(self, job, pipe):
+        name = job.save_file.parent.name
+        if name in self.bad:
+            raise self.bad[name]
+        self.append(name)
+        job.save_file.parent.mkdir(parents=True, exist_ok=True)
+        job.save_file.write_bytes(b'video')
+        job.record.stages = {'edit': 1.0}
+        job.record.results = {'metrics': {'psnr': 20 + len(self)}}
+        job.record.write(job.save_file)
+
+
+@pytest.fixture
+def runs(monkeypatch):
+    runs = Runs()
+    monkeypatch.setattr(tasks, 'load', runs.load)
+    monkeypatch.setattr(tasks, 'run', runs.run)
+    return runs
+
+
+def test_a_grid_runs_on_one_model_and_only_once(place, monkeypatch):
+    loaded, forwards = [], []
+
+    def load(job, original=tasks.load):
+        loaded.append(original(job))
+        loaded[-1].model.register_forward_hook(
+            lambda *_: forwards.append(1))
+        return loaded[-1]
+
+    monkeypatch.setattr(tasks, 'load', load)
+    sweep = ('a.yaml', '--sweep', 'ref_c=0,0.2')
+    assert run(*sweep) == 0
+    assert len(loaded) == 1
+    assert statuses(place) == {'a__ref_c=0': 'done', 'a__ref_c=0.2': 'done'}
+    for name, row in table(place).items():
+        folder = place / 'out' / name
+        assert float(row['seconds']) > 0
+        assert 'load' not in json.loads(
+            (folder / 'result.json').read_text())['seconds']
+        assert float(row['background_psnr']) > 0
+        assert read_image(folder / 'result_sheet.png').width > 900
+    videos = sorted(place.glob('out/*/result.mp4'))
+    assert videos[0].read_bytes() != videos[1].read_bytes()
+
+    times = [video.stat().st_mtime_ns for video in videos]
+    done = len(forwards)
+    assert done > 0
+    assert run(*sweep) == 0
+    assert (len(loaded), len(forwards)) == (1, done)
+    assert [video.stat().st_mtime_ns for video in videos] == times
+    page = (place / 'out/index.html').read_text()
+    assert page.count('src="data:image/webp;base64,') == 2
+    assert len(page) < 2 * 150_000
+
+
+def test_what_a_result_depends_on_makes_it_run_again(place, runs):
+    assert run('a.yaml') == 0
+    assert run('a.yaml') == 0
+    assert runs == ['load', 'a']
+    runs.clear()
+
+    def again(*flags):
+        run('a.yaml', *flags)
+        ran, runs[:] = 'a' in runs, []
+        return ran
+
+    assert again('--strength=1')
+    assert not again('--strength', '1.0')
+    assert again('--base_seed=3')
+    assert again()
+    Image.new('RGB', (64, 64), 'red').save(place / 'photo.png')
+    assert again()
+    (place / 'photo.png').rename(place / 'other.png')
+    assert not again('--target_image=other.png')
+    (place / 'other.png').rename(place / 'photo.png')
+    (place / 'checkpoint').rename(place / 'moved')
+    (place / 'checkpoint').symlink_to('moved')
+    assert not again()
+    make_checkpoint(place / 'moved', seed=1)
+    assert again()
+    assert not again('--offload_model=true')
+    (place / 'out/a/result.mp4').unlink()
+    assert again()
+    (place / 'out/a/result.json').write_text('{"half')
+    assert again()
+    assert not again()
+
+
+def test_an_old_result_is_kept_apart_from_a_new_one(place, runs):
+    run('a.yaml')
+    (place / 'out/a/result_sheet.png').write_bytes(b'old')
+    runs.clear()
+    runs.bad = {'a': RuntimeError('no memory')}
+    assert run('a.yaml', '--strength=1') == 1
+    page = (place / 'out/index.html').read_text()
+    assert 'no memory' in page and 'a/result.mp4' not in page
+    runs.bad = {}
+    assert run('a.yaml', '--base_seed=1', '--dry_run') == 0
+    assert (place / 'out/a/result_sheet.png').exists()
+    assert run('a.yaml', '--strength=1') == 0
+    assert runs == ['load', 'load', 'a']
+    assert sorted(p.name for p in place.glob('out/a/result*')) == [
+        'result.json', 'result.mp4']
+
+
+def test_failures_do_not_stop_the_rest(place, runs, capsys):
+    experiment(place / 'b.yaml', video='absent.mp4')
+    (place / 'c.yaml').write_text('video: {video_pth: x}')
+    experiment(place / 'd.yaml', sample_steps='many')
+    for name in 'ef':
+        experiment(place / f'{name}.yaml')
+    runs.bad = {'e': FloatingPointError('the edit\nis nan')}
+    assert run(*(f'{name}.yaml' for name in 'abcdef')) == 1
+    assert runs == ['load', 'a', 'f']
+    rows = table(place)
+    assert ''.join(statuses(place)) == 'abcdef'
+    assert [row['status'] for row in rows.values()] == [
+        'done', 'failed', 'failed', 'failed', 'failed', 'done']
+    assert rows['b']['error'] == 'absent.mp4 is not an existing file.'
+    assert "did you mean 'video_path'" in rows['c']['error']
+    assert "invalid int value: 'many'" in rows['d']['error']
+    assert rows['e']['error'] == 'FloatingPointError: the edit is nan'
+    assert 'in run' in (place / 'out/e/error.log').read_text()
+    page = (place / 'out/index.html').read_text()
+    assert 'FloatingPointError: the edit is nan' in page
+    assert 'href="e/error.log"' in page
+
+    runs.bad = {}
+    runs.clear()
+    assert run('a.yaml', 'e.yaml') == 0
+    assert runs == ['load', 'e']
+    assert 'error.log' not in (place / 'out/index.html').read_text()
+
+
+def test_the_second_one_is_told_what_is_left(place, runs, caplog):
+    caplog.set_level('INFO')
+    run('a.yaml', '--sweep', 'ref_c=0,0.1,0.2')
+    told = [m for m in caplog.messages if m.startswith('Experiment ')]
+    assert told[0] == 'Experiment 1 of 3: a__ref_c=0'
+    assert re.fullmatch(
+        r'Experiment 2 of 3 \(about 0 s left\): a__ref_c=0.1', told[1])
+
+
+def test_interruption_keeps_what_is_finished(place, runs, capsys):
+    runs.bad = {'a__ref_c=0.1': KeyboardInterrupt()}
+    sweep = ('a.yaml', '--sweep', 'ref_c=0,0.1,0.2')
+    assert run(*sweep) == 130
+    assert 'what is finished stays' in capsys.readouterr().err
+    assert list(statuses(place).values()) == ['done', 'waiting', 'waiting']
+    assert '1 done, 2 waiting' in (place / 'out/index.html').read_text()
+    assert not list(place.glob('out/**/.*'))
+    runs.bad = {}
+    runs.clear()
+    assert run(*sweep) == 0
+    assert runs == ['load', 'a__ref_c=0.1', 'a__ref_c=0.2']
+    assert set(statuses(place).values()) == {'done'}
+
+
+@pytest.mark.parametrize(('flags', 'told'), [
+    (['--sweep', 'ref_cc=1'], "did you mean 'ref_c'"),
+    (['--src_video=absent.mp4'], 'absent.mp4 is not an existing file.'),
+    (['--base_seed=-1'], '--base_seed -1 draws another seed each time'),
+    (['--task=t2v-14B'], 'experiments are of pvtt only'),
+    (['--save_file=x.mp4'], '--save_file is not for experiments'),
+    (['--config=a.yaml'], '--config is not for experiments'),
+    (['--out=a.yaml'], 'is not a folder'),
+    (['a.yaml'], "would both be named 'a'"),
+    (['--ckpt_dir=nowhere'], '--ckpt_dir nowhere is not a folder.'),
+])
+def test_bad_commands_write_nothing(place, runs, capsys, flags, told):
+    # The flags of the test come last, those of `run` before them.
+    status = run_experiments.main([
+        'a.yaml', '--ckpt_dir', 'checkpoint', '--out', 'out', *flags])
+    assert status == 2
+    error = capsys.readouterr().err
+    assert error.startswith('run_experiments.py: error: ')
+    assert told in error and len(error.splitlines()) == 1
+    assert runs == []
+    assert not (place / 'out').exists()
+
+
+def test_broken_weights_stop_at_once(place, capsys):
+    path = place / 'checkpoint/diffusion_pytorch_model.safetensors'
+    path.write_bytes(path.read_bytes()[:1000])
+    assert run('a.yaml') == 2
+    assert 'Cannot read' in capsys.readouterr().err
+    assert statuses(place) == {'a': 'waiting'}
+
+
+def test_a_dry_run_prints_plans_and_writes_nothing(place, runs, capsys):
+    assert run('a.yaml', '--sweep', 'ref_c=0,0.1', '--dry_run') == 0
+    shown = capsys.readouterr().out
+    assert 'a__ref_c=0.1: waiting' in shown
+    assert 'out/a__ref_c=0.1/result.mp4' in shown
+    assert runs == [] and not (place / 'out').exists()
+
+
+def test_the_csv_has_a_row_a_job_and_what_differs(place, runs):
+    experiment(place / 'b,"ü.yaml', prompt='a "green", bag\nof glass')
+    run('a.yaml', 'b,"ü.yaml', '--sweep', 'ref_c=0,0.5')
+    rows = list(table(place).values())
+    assert list(rows[0]) == [
+        'name', 'status', 'seconds', 'target_prompt', 'ref_c', 'psnr',
+        'error']
+    assert [row['ref_c'] for row in rows] == ['0', '0.5', '0', '0.5']
+    assert rows[2]['target_prompt'] == 'a "green", bag\nof glass'
+    assert [float(row['psnr']) for row in rows] == [22, 23, 24, 25]
+    assert 'ref_steps</dt> <dd>0-1' in (place / 'out/index.html').read_text()
+
+
+class Page(HTMLParser):
+    r"""Tags and addresses of a page."""
+
+    def __init__(self, text):
+        super().__init__()
+        self.tags, self.addresses = set(), []
+        self.feed(text)
+
+    def handle_starttag(self, tag, attributes):
+        self.tags.add(tag)
+        self.addresses += [v for k, v in attributes if k in ('src', 'href')]
+
+
+def test_the_page_escapes_everything_and_needs_no_network(tmp_path):
+    evil = '<i>&"\'</i><svg onload=x>{0}'
+    rows = [
+        Experiment(tmp_path / 'a&b#%', status='done', seconds=1.0,
+                   settings={'p': evil, 'shared': 'http:' + evil},
+                   metrics={evil: evil}),
+        Experiment(tmp_path / "<i>'", status='failed', error=evil,
+                   settings={'p': 1.5, 'shared': 'http:' + evil})]
+    rows[0].folder.mkdir()
+    Image.new('RGB', (2000, 3000), 'red').save(
+        rows[0].folder / 'result_sheet.png')
+    (rows[0].folder / 'result.mp4').touch()
+    write_report(rows, tmp_path)
+    text = (tmp_path / 'index.html').read_text()
+    page = Page(text)
+    assert not page.tags & {'i', 'svg'}
+    assert text.count('&lt;svg onload=x&gt;{0}') >= 4
+    assert 'a%26b%23%25/result.mp4' in page.addresses
+    assert not [a for a in page.addresses if re.match('http|//|/', a)]
+    assert not re.search(r'@import|url\(|<link|fetch\(', text)

@@ -1,0 +1,82 @@
+r"""Experiment files times values to try: names and flags of every point."""
+import difflib
+import hashlib
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from .experiment import ALIASES, KEYS
+
+MAX_LABEL = 40
+FLAGS = {
+    **{name: name for section in KEYS.values() for name in section},
+    **{alias: name for section in ALIASES.values()
+       for alias, name in section.items()},
+}
+
+Point = Mapping[str, str]
+
+
+def read_sweeps(texts: Sequence[str]) -> dict[str, list[str]]:
+    r"""The values to try by flag.
+
+    Args:
+        texts: 'key=a,b,c', or 'key=a;b,c' where a value has commas. The keys
+            are those of experiment files.
+
+    Raises:
+        ValueError: another form, an unknown key, or anything given twice.
+    """
+    sweeps = {}
+    for text in texts:
+        key, equals, values = text.partition('=')
+        if not equals:
+            raise ValueError(
+                f'--sweep {text!r} must read key=value,value,...')
+        if key not in FLAGS:
+            near = difflib.get_close_matches(key, FLAGS, 1, 0)[0]
+            raise ValueError(
+                f'--sweep: unknown key {key!r}; did you mean {near!r}?')
+        name = FLAGS[key]
+        if name in sweeps:
+            raise ValueError(f'--sweep gives {name} twice.')
+        separator = ';' if ';' in values else ','
+        sweeps[name] = [value.strip() for value in values.split(separator)]
+        if len(set(sweeps[name])) < len(sweeps[name]):
+            raise ValueError(f'--sweep {text!r} has a value twice.')
+    return sweeps
+
+
+def grid(
+    files: Sequence[str | Path], sweeps: Mapping[str, Sequence[str]]
+) -> dict[str, tuple[str | Path, Point]]:
+    r"""Every file at every point of the sweeps, by name.
+
+    A name reads 'watch_to_bracelet__ref_c=0.2__ref_layers=deep' and does not
+    depend on what else is run, so that finished work is found again.
+
+    Raises:
+        ValueError: two files of one name.
+    """
+    jobs = {}
+    for file, values in itertools.product(
+            files, itertools.product(*sweeps.values())):
+        point = dict(zip(sweeps, values, strict=True))
+        name = '__'.join([
+            _label(Path(file).stem),
+            *(f'{key}={_label(value)}' for key, value in point.items())])
+        if name in jobs:
+            raise ValueError(
+                f'{jobs[name][0]} and {file} would both be named {name!r}; '
+                f'rename one of them.')
+        jobs[name] = file, point
+    return jobs
+
+
+def _label(value: str) -> str:
+    r"""The value as part of a file name; what is not shown becomes a hash."""
+    label = re.sub(r'[^\w.,+-]+', '-', value).strip('.')[:MAX_LABEL]
+    if label == value:
+        return label
+    return f'{label}~{hashlib.sha256(value.encode()).hexdigest()[:6]}'

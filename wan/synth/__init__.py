@@ -1,0 +1,56 @@
+r"""Procedural product videos: clips, masks, photos and captions by seed."""
+from .captions import (
+    VOCABULARY,
+    caption,
+    caption_without_appearance,
+    full_caption,
+)
+from .render import (
+    product_mask,
+    render_background,
+    render_clip,
+    render_photo,
+)
+from .sampling import (
+    TEST_SEEDS,
+    TRAIN_SEEDS,
+    TUNE_SEEDS,
+    sample_clip,
+    sample_pose,
+    sample_product,
+)
+from .scene import (
+    Clip,
+    Light,
+    Motion,
+    Pose,
+    Product,
+    Prop,
+    Scene,
+    swap,
+)
+
+__all__ = [
+    'TEST_SEEDS',
+    'TRAIN_SEEDS',
+    'TUNE_SEEDS',
+    'VOCABULARY',
+    'Clip',
+    'Light',
+    'Motion',
+    'Pose',
+    'Product',
+    'Prop',
+    'Scene',
+    'caption',
+    'caption_without_appearance',
+    'full_caption',
+    'product_mask',
+    'render_background',
+    'render_clip',
+    'render_photo',
+    'sample_clip',
+    'sample_pose',
+    'sample_product',
+    'swap',
+]
