@@ -89,7 +89,7 @@ def test_only_pipelines_import_the_reference_bank(name):
 
 
 def test_imports_are_understood():
-    assert 'wan.modules.attention' in imports('wan.modules.model')
+    assert 'wan.modules.attention' in imports('wan.modules.blocks')
     assert 'wan.utils.checkpoint' in imports('wan.modules.model')
     assert 'wan.modules' in imports('wan')
     assert level('wan.modules.attention') < level('wan.modules.model')

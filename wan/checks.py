@@ -12,12 +12,8 @@ from .configs import SIZE_CONFIGS, SUPPORTED_SIZES, WAN_CONFIGS
 from .modules.attention import set_attention_backend
 from .modules.model import WanModel
 from .modules.tokenizers import HuggingfaceTokenizer
-from .pipeline import (
-    check_checkpoint,
-    default_device,
-    default_dtype,
-    empty_transformer,
-)
+from .pipeline import default_device, default_dtype
+from .utils.checkpoint import check_checkpoint
 from .utils.record import check_writable
 
 DEVICES = ('cuda', 'mps', 'cpu')
@@ -90,7 +86,7 @@ def read_model(
     # The files that all text-to-video checkpoints share have one name.
     name = 't2v-14B' if args.task == 'pvtt' else args.task
     check_checkpoint(args.ckpt_dir, WAN_CONFIGS[name])
-    model = empty_transformer(args.ckpt_dir)
+    model = WanModel.empty(args.ckpt_dir)
     wanted = MODEL_TYPES.get(family(args.task), family(args.task))
     if model.model_type != wanted:
         raise ValueError(

@@ -1,7 +1,5 @@
 r"""What every task does: load the parts, encode text, sample, decode."""
 import gc
-import inspect
-import json
 import logging
 import math
 import random
@@ -19,12 +17,7 @@ from .modules.model import TextContext, WanModel
 from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
 from .samplers import denoise, guided, make_scheduler
-from .utils.checkpoint import (
-    CheckpointError,
-    find_weights,
-    load_weights,
-    weight_files,
-)
+from .utils.checkpoint import check_checkpoint, find_weights
 from .utils.record import progress
 
 log = logging.getLogger(__name__)
@@ -47,77 +40,6 @@ def default_dtype(device: torch.device) -> torch.dtype:
     features = getattr(torch.cpu, 'get_capabilities', dict)()
     fast = features.get('amx_bf16') or features.get('avx512_bf16')
     return torch.bfloat16 if fast else torch.float32
-
-
-def read_config(folder: str | Path) -> dict:
-    r"""The constructor arguments in a model folder's config.json.
-
-    Raises:
-        CheckpointError: no such file, or no JSON object in it.
-    """
-    file = Path(folder) / 'config.json'
-    try:
-        config = json.loads(file.read_text())
-        known = inspect.signature(WanModel.__init__).parameters
-        return {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in config.items() if k in known
-        }
-    except (OSError, ValueError, AttributeError) as error:
-        raise CheckpointError(f'Cannot read {file}: {error}') from error
-
-
-def empty_transformer(folder: str | Path) -> WanModel:
-    r"""The transformer that a folder's config.json describes, on meta.
-
-    Raises:
-        CheckpointError: the file is no such description.
-    """
-    config = read_config(folder)
-    try:
-        with torch.device('meta'):
-            return WanModel(**config)
-    except (ValueError, TypeError, ArithmeticError, RuntimeError) as error:
-        raise CheckpointError(
-            f'{Path(folder) / "config.json"} describes no model: {error}'
-        ) from error
-
-
-def load_transformer(
-    folder: str | Path, dtype: torch.dtype | None = None
-) -> WanModel:
-    r"""The transformer of a checkpoint folder, on the CPU.
-
-    Args:
-        folder: holds config.json and safetensors, one file or shards.
-        dtype: of the linear layers; None keeps the stored one.
-    """
-    return load_weights(
-        empty_transformer(folder), weight_files(folder), dtype)
-
-
-def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
-    r"""See that all parts are there, without reading them.
-
-    Raises:
-        ValueError: the folder is missing, or parts in it are; all are named.
-    """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f'--ckpt_dir {folder} is not a folder.')
-    missing = []
-    for part in (config.t5_checkpoint, config.vae_checkpoint):
-        try:
-            find_weights(folder / part)
-        except CheckpointError:
-            missing.append(part)
-    for part in ('config.json', f'{config.t5_tokenizer}/tokenizer.json'):
-        if not (folder / part).exists():
-            missing.append(part)
-    if missing:
-        raise ValueError(
-            f'Checkpoint {folder} is incomplete: no {", ".join(missing)}.')
-    weight_files(folder)
 
 
 class WanPipeline:
@@ -178,7 +100,7 @@ class WanPipeline:
         self.patch_size = config.patch_size
         self.sample_neg_prompt = config.sample_neg_prompt
         with self.stage('load'):
-            self.model = load_transformer(folder, self.param_dtype)
+            self.model = WanModel.from_pretrained(folder, self.param_dtype)
             self.text_encoder = T5EncoderModel(
                 text_len=self.model.text_len,
                 dtype=config.t5_dtype,

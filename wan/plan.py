@@ -7,7 +7,6 @@ import torch
 from easydict import EasyDict
 
 from .modules.model import WanModel
-from .pipeline import empty_transformer
 from .utils.checkpoint import find_weights, sidecar
 
 
@@ -41,7 +40,7 @@ class Plan:
     ) -> 'Plan':
         r"""The plan of sampling `frame_num` frames of `size` (w, h)."""
         folder = Path(folder)
-        model = empty_transformer(folder)
+        model = WanModel.empty(folder)
         t, h, w = config.vae_stride
         vae = find_weights(folder / config.vae_checkpoint)
         return cls(

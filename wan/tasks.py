@@ -214,8 +214,8 @@ def _saving(job: Job, pipe: WanPipeline) -> Iterator[Path]:
             yield path
         job.record.write(path)
         # The record last: where it is, the rest is.
-        for file in sorted(path.parent.iterdir(),
-                           key=lambda f: f.suffix == '.json'):
+        files = path.parent.iterdir()
+        for file in sorted(files, key=lambda f: f.suffix == '.json'):
             os.replace(file, target.with_name(file.name))
 
 

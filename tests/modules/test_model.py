@@ -5,7 +5,7 @@ import torch
 from tests import goldens
 from tests.goldens import relative_error
 from tests.modules.dit import load, sample, traced
-from wan.modules import model as module
+from wan.modules import rope as module
 from wan.modules.model import (
     WanModel,
     rope_apply,
@@ -125,7 +125,7 @@ def test_self_attention_takes_the_tables_or_the_rotation(t2v):
     x = torch.randn(2, 20, 96, generator=torch.Generator().manual_seed(0))
     grid = torch.tensor([[2, 2, 5], [1, 3, 4]])
     lens = torch.tensor([20, 12])
-    rotation = module._rotation(x, grid, t2v.freqs)
+    rotation = module.rotation_of(x, grid, t2v.freqs)
     assert rotation.shape == (2, 20, 1, 12)
     assert torch.equal(
         attn(x, lens, grid, t2v.freqs), attn(x, lens, grid, rotation))

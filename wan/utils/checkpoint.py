@@ -11,6 +11,7 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
+from easydict import EasyDict
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
@@ -66,6 +67,30 @@ def weight_files(folder: str | Path) -> list[Path]:
     if any(Path(name).name != name for name in names):
         raise CheckpointError(f'{index} names files outside its folder.')
     return [find_weights(folder / name) for name in names]
+
+
+def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
+    r"""See that all parts are there, without reading them.
+
+    Raises:
+        ValueError: the folder is missing, or parts in it are; all are named.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise ValueError(f'--ckpt_dir {folder} is not a folder.')
+    missing = []
+    for part in (config.t5_checkpoint, config.vae_checkpoint):
+        try:
+            find_weights(folder / part)
+        except CheckpointError:
+            missing.append(part)
+    for part in ('config.json', f'{config.t5_tokenizer}/tokenizer.json'):
+        if not (folder / part).exists():
+            missing.append(part)
+    if missing:
+        raise ValueError(
+            f'Checkpoint {folder} is incomplete: no {", ".join(missing)}.')
+    weight_files(folder)
 
 
 def read_weights(path: str | Path) -> dict[str, torch.Tensor]:

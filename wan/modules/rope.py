@@ -1,0 +1,120 @@
+r"""Where a token is in time and in the video, as numbers for the model."""
+from functools import lru_cache
+
+import torch
+import torch.nn.functional as F
+
+
+def sinusoidal_embedding_1d(dim: int, position: torch.Tensor) -> torch.Tensor:
+    r"""Cosines, then sines, of positions at geometric frequencies.
+
+    Args:
+        dim: even size of the embedding.
+        position: [B], timesteps in [0, 1000], whole or fractional.
+
+    Returns:
+        [B, dim] in float64.
+    """
+    if position.device.type == 'mps':  # has no float64
+        position = position.cpu()
+    half = dim // 2
+    scale = torch.arange(half, device=position.device).double().div(-half)
+    angle = torch.outer(position.double(), torch.pow(10000., scale))
+    return torch.cat([angle.cos(), angle.sin()], dim=1)
+
+
+def rope_params(
+    max_seq_len: int, dim: int, theta: float = 10000
+) -> torch.Tensor:
+    r"""Unit rotations of one axis, [max_seq_len, dim / 2] in complex128.
+
+    Always real numbers on the CPU, also when a model is built on the meta
+    device: the table is no parameter and no checkpoint brings it.
+    """
+    exponent = torch.arange(0, dim, 2, device='cpu').double() / dim
+    angle = torch.outer(
+        torch.arange(max_seq_len, device='cpu').double(),
+        theta ** -exponent)
+    return torch.polar(torch.ones_like(angle), angle)
+
+
+@lru_cache(maxsize=4)
+def rotation_table(
+    grids: tuple[tuple[int, int, int], ...],
+    freqs: torch.Tensor,
+    seq_len: int,
+    device: torch.device,
+) -> torch.Tensor:
+    r"""The rotation of every token, made once per shape for all layers.
+
+    Args:
+        grids: (frames, rows, columns) in tokens of each sample.
+        freqs: [P, D / 2], the tables of the three axes side by side.
+        seq_len: length to fill up to; tokens past a grid are not rotated.
+
+    Returns:
+        [B, seq_len, 1, D / 2] in complex64.
+
+    Raises:
+        ValueError: a grid axis is longer than the tables.
+    """
+    half = freqs.size(1)
+    sizes = [half - 2 * (half // 3), half // 3, half // 3]
+    tables = []
+    # A table made while inferring must stay usable in a training step.
+    with torch.inference_mode(False):
+        for grid in grids:
+            if max(grid) > freqs.size(0):
+                raise ValueError(
+                    f'Token grid {grid} exceeds {freqs.size(0)} positions.')
+            axes = [
+                part[:n].view([-1 if i == axis else 1 for i in range(3)]
+                              + [part.size(1)]).expand(*grid, -1)
+                for axis, (part, n) in enumerate(
+                    zip(freqs.split(sizes, dim=1), grid, strict=True))
+            ]
+            table = torch.cat(axes, dim=-1).flatten(0, 2)
+            tables.append(F.pad(
+                torch.view_as_real(table),
+                (0, 0, 0, 0, 0, seq_len - table.size(0))))
+            tables[-1][table.size(0):, :, 0] = 1
+        stacked = torch.view_as_complex(torch.stack(tables).float())
+        return stacked.unsqueeze(2).to(device)
+
+
+def rotate(
+    x: torch.Tensor, table: torch.Tensor, dtype: torch.dtype | None = None
+) -> torch.Tensor:
+    r"""Rotate pairs of adjacent channels.
+
+    Args:
+        x: [B, L, N, D].
+        table: [B or 1, L, 1, D / 2], complex64.
+        dtype: of the result, float32 if not given.
+    """
+    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    return torch.view_as_real(pairs * table).flatten(-2).to(
+        dtype or torch.float32)
+
+
+def rope_apply(
+    x: torch.Tensor, grid_sizes: torch.Tensor, freqs: torch.Tensor
+) -> torch.Tensor:
+    r"""Rotate tokens by their place in the video (RoFormer, 2104.09864).
+
+    Args:
+        x: [B, L, N, D].
+        grid_sizes: [B, 3], frames, rows and columns of each sample's tokens.
+        freqs: [P, D / 2] complex, the tables of the three axes side by side.
+
+    Returns:
+        [B, L, N, D] in float32; tokens past a sample's grid are unchanged.
+    """
+    return rotate(x, rotation_of(x, grid_sizes, freqs))
+
+
+def rotation_of(x, grid_sizes, freqs):
+    grids = tuple(map(tuple, grid_sizes.tolist()))
+    # Samples of one shape share one row of the table.
+    grids = grids[:1] if len(set(grids)) == 1 else grids
+    return rotation_table(grids, freqs.cpu(), x.size(1), x.device)
