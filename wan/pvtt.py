@@ -310,7 +310,8 @@ class WanPVTT(WanPipeline):
                 prompt.float().cpu().numpy().tobytes(), self.fingerprint,
                 levels, ref.ref_noised, seed if ref.ref_noised else None)
             if Path(ref_bank).exists():
-                return load_bank(ref_bank, key)
+                return tuple(
+                    r.to(self.device) for r in load_bank(ref_bank, key))
             references = fill(levels)
             save_bank(ref_bank, references, key)
             return references
@@ -326,7 +327,7 @@ class WanPVTT(WanPipeline):
             reader = ReferenceReader(
                 kept, ref, sigmas.tolist(), grid, tokens, frame_boxes)
             if not ref.matched:
-                reader.bank(0.)
+                reader.load(0.)
         return reader
 
     def edit(

@@ -9,7 +9,8 @@ model and nothing in the bank changes while it is read.
 import json
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 
@@ -41,12 +42,20 @@ class Reference:
     grid: tuple[int, int, int]
     mask: torch.Tensor | None = None
 
-    @property
+    @cached_property
     def kept(self) -> torch.Tensor:
-        r"""Indices of the tokens that are read."""
+        r"""Indices of the tokens that are read, beside the keys."""
+        device = self.keys[0].device
         if self.mask is None:
-            return torch.arange(self.keys[0].size(1))
-        return self.mask.flatten().nonzero().flatten()
+            return torch.arange(self.keys[0].size(1), device=device)
+        return self.mask.flatten().nonzero().flatten().to(device)
+
+    def to(self, device: torch.device | str) -> 'Reference':
+        r"""The same reference with keys and values on a device."""
+        keys, values = (
+            tuple(t.to(device) for t in part)
+            for part in (self.keys, self.values))
+        return replace(self, keys=keys, values=values)
 
     @property
     def box(self) -> torch.Tensor:
@@ -132,7 +141,7 @@ class _Reader:
             if placement.query is None:
                 query = q_rotated[where]
             else:
-                turn = placement.query.to(q.device)
+                turn = placement.query
                 if self.tokens is not None:
                     turn = turn[:, self.tokens]
                 query = rotate(q[where], turn, v.dtype)
@@ -147,18 +156,16 @@ class _Reader:
         r"""Indices of what reads, to select from [B, L, N, D]."""
         rows = torch.tensor(self.rows, device=x.device)
         if self.tokens is not None:
-            return rows[:, None], self.tokens.to(x.device)
+            return rows[:, None], self.tokens
         # A whole batch is a view, not a copy.
         return (slice(None) if len(rows) == len(x) else rows,)
 
     def _attend(self, reference, placement, query, own):
-        kept = reference.kept.to(query.device)
+        kept = reference.kept
         key, value = (
-            part[self.layer].to(query.device)[:, kept].expand(
-                len(query), -1, -1, -1)
+            part[self.layer][:, kept].expand(len(query), -1, -1, -1)
             for part in (reference.keys, reference.values))
-        key = rotate(
-            key, placement.key.to(query.device)[:, kept], query.dtype)
+        key = rotate(key, placement.key[:, kept], query.dtype)
         out = attention(query, key, value.to(query.dtype))
         return MATCH_STATS[self.bank.config.ref_stats](out, own)
 
@@ -203,12 +210,14 @@ class Bank:
         if not rows or not layers or not any(self.config.ref_c) or (
                 mask is not None and not mask.any()):
             return None
-        head_dim = self.references[0].keys[0].size(-1)
+        keys = self.references[0].keys[0]
         placements = [
-            place(self.config.ref_rope, grid, r.grid, head_dim, boxes, r.box)
+            place(self.config.ref_rope, grid, r.grid, keys.size(-1), boxes,
+                  r.box).to(keys.device)
             for r in self.references
         ]
-        tokens = None if mask is None else mask.nonzero().flatten()
+        tokens = None if mask is None \
+            else mask.nonzero().flatten().to(keys.device)
         return [
             _Reader(self, i, rows, tokens, placements)
             if i in layers else None for i in range(depth)

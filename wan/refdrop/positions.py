@@ -23,6 +23,10 @@ class Placement:
     query: torch.Tensor | None
     key: torch.Tensor
 
+    def to(self, device: torch.device | str) -> 'Placement':
+        query = None if self.query is None else self.query.to(device)
+        return Placement(query, self.key.to(device))
+
 
 def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
     r"""Rotations at any positions, also between and beyond whole tokens.
