@@ -188,9 +188,11 @@ def _template(args, info, size) -> tuple[torch.Tensor, list[str]]:
             f'Only the first {used} frames of the template (at {FPS} a '
             f'second) are edited; the rest is dropped.')
     if (info.width, info.height) != size:
+        same_aspect = info.width * size[1] == info.height * size[0]
+        how = '' if same_aspect else \
+            ' and cropped' if args.fit == 'crop' else ' and padded'
         notes.append(
-            f'The template of {info.width}x{info.height} is '
-            f'{"cropped" if args.fit == "crop" else "padded"} to '
+            f'The template of {info.width}x{info.height} is resized{how} to '
             f'{size[0]}x{size[1]}.')
     return clip[:, :used].contiguous(), notes
 

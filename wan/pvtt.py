@@ -15,13 +15,8 @@ from PIL import Image
 from .branches import BranchVelocity, Slots
 from .flowalign import EDIT_METHODS, edit_sigmas
 from .pipeline import WanPipeline
-from .refdrop.bank import (
-    Reference,
-    bank_key,
-    capture,
-    load_bank,
-    save_bank,
-)
+from .refdrop.bank import Reference, capture
+from .refdrop.bank_file import BankFile, bank_key
 from .refdrop.config import RefConfig
 from .refdrop.locate import WordAttention, attention_mask, velocity_mask
 from .refdrop.masks import (
@@ -182,7 +177,7 @@ class WanPVTT(WanPipeline):
                 mask = self.find_mask(z_src, prompts, src_mask, words, seed)
             slots = self.reference_slots(
                 products, prompts['target'], shape, ref, sigmas, mask,
-                ref_bank, seed)
+                seed, self.bank_file(ref_bank, target_prompt))
             latent = self.edit(
                 z_src, prompts, edit, ref, sigmas, mask, slots, start, seed)
         video, round_trip = (self.decode(z).cpu() for z in (latent, z_src))
@@ -273,50 +268,41 @@ class WanPVTT(WanPipeline):
         ref: RefConfig,
         sigmas: torch.Tensor,
         mask: torch.Tensor | None,
-        ref_bank: str | Path | None,
         seed: int,
+        file: BankFile | None = None,
     ) -> Slots | None:
         r"""The bank of the photos, and when which branch reads it."""
         if not products or not any(ref.ref_c):
             return None
         size = (shape[3] * self.vae_stride[2], shape[2] * self.vae_stride[1])
         photos = [
-            prepare_photo(
-                p.photo, product_mask(p.photo, p.mask), size)
+            prepare_photo(p.photo, product_mask(p.photo, p.mask), size)
             for p in products
         ]
-        latents = [self.encode_video(rgb) for rgb, _ in photos]
-        photo_grid = (1, *self.token_grid(shape)[1:])
-        masks = [
-            token_mask(m, photo_grid) if ref.ref_key_mask else None
+        grid = self.token_grid(shape)
+        kept = [
+            token_mask(m, (1, *grid[1:])) if ref.ref_key_mask else None
             for _, m in photos
         ]
 
         def fill(levels: Sequence[float]) -> tuple[Reference, ...]:
             generator = torch.Generator().manual_seed(seed)
-            return tuple(
-                capture(
-                    self.model, latent, [prompt], levels,
-                    torch.randn(latent.shape, generator=generator).to(
-                        latent) if ref.ref_noised else None, kept)
-                for latent, kept in zip(latents, masks, strict=True))
+            references = []
+            for (rgb, _), where in zip(photos, kept, strict=True):
+                latent = self.encode_video(rgb)
+                noise = torch.randn(latent.shape, generator=generator).to(
+                    latent) if ref.ref_noised else None
+                references.append(capture(
+                    self.model, latent, [prompt], levels, noise, where))
+            return tuple(references)
 
-        def kept(levels: Sequence[float]) -> tuple[Reference, ...]:
-            if ref_bank is None:
+        def fill_or_load(levels: Sequence[float]) -> tuple[Reference, ...]:
+            if file is None:
                 return fill(levels)
-            key = bank_key(
-                *(latent.cpu().numpy().tobytes() for latent in latents),
-                *(m if m is None else m.numpy().tobytes() for m in masks),
-                prompt.float().cpu().numpy().tobytes(), self.fingerprint,
-                levels, ref.ref_noised, seed if ref.ref_noised else None)
-            if Path(ref_bank).exists():
-                return tuple(
-                    r.to(self.device) for r in load_bank(ref_bank, key))
-            references = fill(levels)
-            save_bank(ref_bank, references, key)
-            return references
+            return file.load_or(
+                lambda: fill(levels), self.device, *photos, *kept, levels,
+                seed if ref.ref_noised else None)
 
-        grid = self.token_grid(shape)
         tokens = frame_boxes = None
         if mask is not None and ref.ref_query_mask:
             # A token counts when any of its cells does: coarse, as tight
@@ -325,10 +311,23 @@ class WanPVTT(WanPipeline):
             frame_boxes = boxes(tokens.view(grid))
         with self.stage('capture the reference'):
             reader = ReferenceReader(
-                kept, ref, sigmas.tolist(), grid, tokens, frame_boxes)
+                fill_or_load, ref, sigmas.tolist(), grid, tokens, frame_boxes)
             if not ref.matched:
                 reader.load(0.)
         return reader
+
+    def bank_file(
+        self, path: str | Path | None, prompt: str
+    ) -> BankFile | None:
+        r"""The file that keeps a bank of this prompt and checkpoint."""
+        if path is None:
+            return None
+        networks = (self.model, self.vae.model, self.text_encoder.model)
+        # A sample of every weight tells which checkpoint this is.
+        weights = [
+            p.flatten()[:64] for network in networks
+            for p in network.parameters()]
+        return BankFile(Path(path), bank_key(prompt, *weights))
 
     def edit(
         self,
@@ -371,12 +370,3 @@ class WanPVTT(WanPipeline):
         r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
         return tuple(n // p for n, p in zip(
             shape[1:], self.patch_size, strict=True))
-
-    @property
-    def fingerprint(self) -> str:
-        r"""A hash of a sample of the weights: which model this is."""
-        sample = [
-            p.flatten()[:64].float().cpu().numpy().tobytes()
-            for p in self.model.parameters()
-        ]
-        return bank_key(*sample)

@@ -5,14 +5,8 @@ import torch
 from tests import goldens
 from wan.modules.attention import attention
 from wan.modules.model import WanModel, rotate
-from wan.refdrop.bank import (
-    Bank,
-    Reference,
-    bank_key,
-    capture,
-    load_bank,
-    save_bank,
-)
+from wan.refdrop.bank import Bank, Reference, capture
+from wan.refdrop.bank_file import BankFile, bank_key, load_bank, save_bank
 from wan.refdrop.blend import blend, match_moments, match_norm
 from wan.refdrop.config import BRANCHES, RefConfig
 
@@ -233,3 +227,21 @@ def test_saved_bank_is_the_fresh_one(tmp_path, model, context, reference):
     with pytest.raises(ValueError, match='no readable bank'):
         load_bank(file, key)
     assert [p.name for p in tmp_path.iterdir()] == ['bank.safetensors']
+
+
+def test_a_bank_file_is_filled_once(tmp_path, reference):
+    calls = []
+
+    def fill():
+        calls.append(1)
+        return (reference,)
+
+    file = BankFile(tmp_path / 'bank.safetensors', 'prompt')
+    photo = draw(3, 1, 8, 8)
+    file.load_or(fill, 'cpu', photo, (0.,), None)
+    again, = file.load_or(fill, 'cpu', photo.clone(), (0.,), None)
+    assert len(calls) == 1
+    assert all(map(torch.equal, again.keys, reference.keys))
+    for changed in ((photo + 1, (0.,)), (photo, (.5,))):
+        with pytest.raises(ValueError, match='another photo'):
+            file.load_or(fill, 'cpu', *changed, None)

@@ -6,22 +6,15 @@ as it is. Read: each block's slot attends from the video's queries to the kept
 keys and blends the result with the self-attention's. Nothing is stored on the
 model and nothing in the bank changes while it is read.
 """
-import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from hashlib import sha256
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 
 from ..modules.attention import attention
 from ..modules.model import RefSlot, rotate
-from ..utils.checkpoint import CheckpointError
-from ..utils.record import atomic_write
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
 from .positions import Placement, place
@@ -222,59 +215,3 @@ class Bank:
             _Reader(self, i, rows, tokens, placements)
             if i in layers else None for i in range(depth)
         ]
-
-
-def bank_key(*parts: object) -> str:
-    r"""A hash of everything a captured bank depends on."""
-    digest = sha256()
-    for part in parts:
-        data = part if isinstance(part, bytes) else repr(part).encode()
-        digest.update(len(data).to_bytes(8, 'big') + data)
-    return digest.hexdigest()
-
-
-def save_bank(
-    path: str | Path, references: Sequence[Reference], key: str
-) -> None:
-    r"""Write captured references as safetensors, whole or not at all."""
-    tensors = {}
-    for n, reference in enumerate(references):
-        for i, (k, v) in enumerate(
-                zip(reference.keys, reference.values, strict=True)):
-            tensors[f'{n}.{i}.k'] = k.contiguous().cpu()
-            tensors[f'{n}.{i}.v'] = v.contiguous().cpu()
-        if reference.mask is not None:
-            tensors[f'{n}.mask'] = reference.mask.cpu()
-    metadata = {'key': key, 'grids': json.dumps(
-        [r.grid for r in references]), 'depth': str(len(references[0].keys))}
-    with atomic_write(path) as temporary:
-        save_file(tensors, temporary, metadata=metadata)
-
-
-def load_bank(path: str | Path, key: str) -> tuple[Reference, ...]:
-    r"""Read references saved under the same key.
-
-    Raises:
-        CheckpointError: unreadable, or made from another photo, prompt, model
-            or settings.
-    """
-    try:
-        with safe_open(path, 'pt') as file:
-            metadata = file.metadata() or {}
-            if metadata.get('key') != key:
-                raise CheckpointError(
-                    f'--ref_bank {path} was made from another photo, prompt, '
-                    f'model or settings; name a new file.')
-            names = set(file.keys())
-            return tuple(
-                Reference(
-                    *(tuple(file.get_tensor(f'{n}.{i}.{part}')
-                            for i in range(int(metadata['depth'])))
-                      for part in 'kv'),
-                    grid=tuple(grid),
-                    mask=file.get_tensor(f'{n}.mask')
-                    if f'{n}.mask' in names else None)
-                for n, grid in enumerate(json.loads(metadata['grids'])))
-    except (SafetensorError, OSError, KeyError) as error:
-        raise CheckpointError(
-            f'--ref_bank {path} is no readable bank: {error}') from error
