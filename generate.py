@@ -8,9 +8,9 @@ from typing import NoReturn
 from wan import tasks
 from wan.checks import DTYPES
 from wan.configs import SIZE_CONFIGS
+from wan.edit_config import EditConfig
 from wan.experiment import experiment_flags
 from wan.modules.attention import BACKENDS
-from wan.pvtt import EditConfig
 from wan.refdrop.config import PRESETS, RefConfig
 from wan.samplers import SOLVERS
 from wan.utils.checkpoint import CheckpointError
@@ -32,14 +32,26 @@ def build_parser() -> argparse.ArgumentParser:
     r"""Every flag, its type and default; errors are raised as ValueError."""
     parser = _Parser(
         description='Generate or edit a video with a Wan2.1 checkpoint.')
+    _add_job(parser)
+    _add_sampling(parser)
+    _add_edit(parser)
+    _add_extension(parser)
+    _add_machine(parser)
+    parser.add_argument(
+        '--dry_run', action='store_true',
+        help='check everything, print the plan and stop')
+    return parser
+
+
+def _add_job(parser: argparse.ArgumentParser) -> None:
     job = parser.add_argument_group('what to make')
     job.add_argument(
         '--task', default='t2v-14B', choices=tasks.task_names(),
         help='task and model (default: %(default)s)')
     job.add_argument(
         '--size', choices=list(SIZE_CONFIGS),
-        help='width*height in pixels (default: 1280*720; pvtt: nearest to '
-        'the template)')
+        help='width*height in pixels (default: 1280*720 or the widest the '
+        'model has; pvtt: nearest to the template)')
     job.add_argument(
         '--frame_num', type=int,
         help="frames, 4n + 1 (default: 81; image: 1; pvtt: the template's)")
@@ -53,6 +65,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--save_file', help='where to write (default: a name made of the task,'
         ' size, seed, prompt and time)')
 
+
+def _add_sampling(parser: argparse.ArgumentParser) -> None:
     sampling = parser.add_argument_group('sampling')
     sampling.add_argument(
         '--sample_solver', default='unipc', choices=list(SOLVERS),
@@ -67,6 +81,8 @@ def build_parser() -> argparse.ArgumentParser:
         help='classifier-free guidance; 1 is without (default: 5; pvtt, from '
         'source to target prompt: 19.5)')
 
+
+def _add_edit(parser: argparse.ArgumentParser) -> None:
     edit = parser.add_argument_group(
         'product video template transfer (--task pvtt)')
     edit.add_argument('--config', help='experiment file, see configs/pvtt')
@@ -113,6 +129,8 @@ def build_parser() -> argparse.ArgumentParser:
     for settings in (EditConfig, RefConfig):
         add_flags(edit, settings)
 
+
+def _add_extension(parser: argparse.ArgumentParser) -> None:
     extension = parser.add_argument_group('prompt extension')
     extension.add_argument(
         '--use_prompt_extend', action='store_true',
@@ -130,6 +148,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--prompt_extend_target_lang', default='zh', choices=['zh', 'en'],
         help='language of the extended prompt (default: %(default)s)')
 
+
+def _add_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group('model and machine')
     machine.add_argument('--ckpt_dir', help='folder of the weights')
     machine.add_argument(
@@ -159,11 +179,6 @@ def build_parser() -> argparse.ArgumentParser:
         '--t5_fsdp', action='store_true', help='several GPUs: not yet')
     machine.add_argument(
         '--dit_fsdp', action='store_true', help='several GPUs: not yet')
-
-    parser.add_argument(
-        '--dry_run', action='store_true',
-        help='check everything, print the plan and stop')
-    return parser
 
 
 def parse_args(argv: Sequence[str] | None = None) -> argparse.Namespace:

@@ -413,7 +413,7 @@ def test_bank_is_filled_once(edit, media, tmp_path, monkeypatch, capsys,
     def again(*args):
         raise AssertionError('captured again')
 
-    monkeypatch.setattr('wan.pvtt.capture', again)
+    monkeypatch.setattr('wan.refdrop.filler.capture', again)
     second = edit('--ref_bank', bank, name='second.mp4')
     assert torch.equal(frames(first.path), frames(second.path))
     assert bank.read_bytes() == before
@@ -499,6 +499,10 @@ def broken(media):
     (folder / 'bomb.png').write_bytes(png(60000, 60000))
     draw('L', (32, 32), 0, 255).save(folder / 'small.png')
     draw('L', (64, 48), 0, 0).save(folder / 'black.png')
+    Image.new('RGBA', (64, 48)).save(folder / 'clear.png')
+    dot = Image.new('L', (128, 128))
+    dot.putpixel((60, 60), 255)
+    dot.save(folder / 'dot.png')
     (folder / 'bank').write_text('no bank')
     with wave.open(str(folder / 'sound.wav'), 'wb') as sound:
         sound.setparams((1, 2, 8000, 0, 'NONE', ''))
@@ -524,7 +528,10 @@ def broken(media):
     ('target_mask', 'small.png', 'must have its size, 64x48, not 32x32'),
     ('target_mask', 'black.png', 'is black everywhere'),
     ('target_mask', 'missing.png', 'is not an existing file'),
+    ('target_image', 'clear.png', 'is transparent everywhere'),
     ('src_mask', 'cut.mp4', 'is not a readable video'),
+    ('src_mask', 'black.png', 'marks nothing'),
+    ('src_mask', 'dot.png', 'larger than a few pixels'),
     ('src_mask', 'missing.png', 'is not an existing file'),
     ('reverse', 'empty.mp4', 'is empty'),
     ('ref_bank', 'bank', 'is no readable bank'),
@@ -557,6 +564,7 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--ref_branches', 'most'), 'allowed: target, both, split, all'),
     (('--ref_rope', 'grille'), 'allowed: grid, spatial, none, offset, box'),
     (('--ref_t', '2'), 'ref_t'), (('--ref_t', 'soon'), 'ref_t'),
+    (('--ref_rope', 'box', '--use_mask', 'false'), '--ref_rope box needs'),
     (('--ref_stats', 'some'), 'allowed: none, norm, full'),
     (('--ref_bank', 'x', '--ref_t', 'match'), '--ref_bank cannot keep'),
     (('--edit_method', 'magic'), 'allowed: flowalign, flowedit, sdedit'),
@@ -656,3 +664,23 @@ def test_disk_full_while_writing(checkpoint, media, target, capsys, size):
         said = failure(capsys, 1, flags(
             checkpoint, media, target, '--save_comparison', 'true'))
     assert 'OSError' in said
+
+
+def test_a_rerun_leaves_no_file_of_the_edit_before(edit, tmp_path):
+    edit('--save_comparison', 'true', name='again.mp4')
+    before = {p.name for p in tmp_path.glob('again*')}
+    assert {'again_mask.mp4', 'again_sheet.png'} <= before
+    edit('--save_comparison', 'false', '--use_mask', 'false', '--src_mask',
+         '', name='again.mp4')
+    assert {p.name for p in tmp_path.glob('again*')} == {
+        'again.mp4', 'again.json'}
+
+
+@pytest.mark.parametrize('method, scale', [
+    ('flowalign', 19.5), ('flowedit', 13.5), ('sdedit', 5.)])
+def test_each_method_has_its_guidance(shell, media, method, scale):
+    args = generate.parse_args(flags(
+        shell, media, media / 'x.mp4', '--edit_method', method))
+    args.sample_guide_scale = None
+    job = generate.tasks.prepare(args)
+    assert job.inputs.edit.sample_guide_scale == scale

@@ -13,7 +13,7 @@ FLOORS = (
     ('wan.modules.attention', 'wan.distributed'),
     ('wan.modules',),
     ('wan.samplers', 'wan.refdrop'),
-    ('wan.flowalign',),
+    ('wan.flowalign', 'wan.edit_config'),
     ('wan.pipeline', 'wan.branches'),
     ('wan.text2video', 'wan.image2video', 'wan.first_last_frame2video',
      'wan.vace', 'wan.pvtt'),
@@ -89,7 +89,7 @@ def test_only_pipelines_import_the_reference_bank(name):
 
 
 def test_imports_are_understood():
-    assert 'wan.modules.attention' in imports('wan.modules.blocks')
+    assert 'wan.modules.attention' in imports('wan.modules.attention_layers')
     assert 'wan.utils.checkpoint' in imports('wan.modules.model')
     assert 'wan.modules' in imports('wan')
     assert level('wan.modules.attention') < level('wan.modules.model')

@@ -1,4 +1,6 @@
 r"""The editing pipeline against the method's identities."""
+import weakref
+
 import pytest
 import torch
 from PIL import Image
@@ -86,17 +88,11 @@ def spy(pipe, monkeypatch):
     return pipe.model
 
 
-@pytest.mark.parametrize('mode', [m for m in BRANCHES if m != 'split'])
+@pytest.mark.parametrize('mode', BRANCHES)
 @pytest.mark.parametrize('off', [{'ref_c': (0.,)}, {'ref_layers': ''},
                                  {'ref_steps': '0-0'}])
 def test_switched_off_is_no_reference(pipe, clip, plain, mode, off):
     result = edit(pipe, clip, ref={'ref_branches': mode, **off})
-    assert torch.equal(result.video, plain.video)
-
-
-@pytest.mark.parametrize('off', [{'ref_layers': ''}, {'ref_steps': '0-0'}])
-def test_split_guidance_of_nothing_adds_nothing(pipe, clip, plain, off):
-    result = edit(pipe, clip, ref={'ref_branches': 'split', **off})
     assert torch.equal(result.video, plain.video)
 
 
@@ -120,6 +116,51 @@ def test_who_reads(pipe, clip, spy, mode, pattern):
     assert [c[0] for c in capturing] == [0.]
     # The source's velocity comes first in every step.
     assert [int(c[3] is not None) for c in editing] == pattern * 2
+
+
+@pytest.mark.parametrize('method, mode, pattern', [
+    ('flowedit', 'both', [0, 0, 1, 1]), ('flowedit', 'target', [0, 0, 0, 1]),
+    ('flowedit', 'all', [1, 1, 1, 1]), ('sdedit', 'both', [1, 1]),
+    ('sdedit', 'split', [0, 0, 1])])
+def test_who_reads_in_the_baselines(pipe, clip, spy, method, mode, pattern):
+    edit(pipe, clip, ref={'ref_branches': mode}, use_mask=False,
+         edit_method=method)
+    editing = [c for c in spy.calls if c[2] == 2]
+    assert [int(c[3] is not None) for c in editing] == pattern * 2
+
+
+@pytest.mark.parametrize('batch, pattern', [
+    (False, [0, 0, 0, 1, 0, 0, 0]), (True, [1, 0])])
+def test_steps_without_the_photo_cost_nothing(
+        pipe, clip, spy, batch, pattern):
+    edit(pipe, clip, ref={'ref_branches': 'split', 'ref_steps': '0-0.5'},
+         use_mask=False, batch_branches=batch)
+    editing = [c for c in spy.calls if c[2] == 2]
+    assert [int(c[3] is not None) for c in editing] == pattern
+
+
+def test_the_bank_is_unchanged_by_the_loop(pipe, clip):
+    r"""And it is gone when decoding begins, which needs the memory."""
+    kept = {}
+    original = pipe.reference_slots
+
+    def slots(*arguments):
+        reader = original(*arguments)
+        kept['now'] = [t for r in reader._bank.references
+                       for t in (*r.keys, *r.values)]
+        kept['was'] = [t.clone() for t in kept['now']]
+        kept['reader'] = weakref.ref(reader)
+        return reader
+
+    def decode(z):
+        assert kept['reader']() is None
+        return WanPVTT.decode(pipe, z)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pipe, 'reference_slots', slots)
+        patch.setattr(pipe, 'decode', decode)
+        edit(pipe, clip, src_mask=centre_mask(), ref={'ref_c': (.5,)})
+    assert all(map(torch.equal, kept['now'], kept['was']))
 
 
 @pytest.mark.parametrize('scale, zeta', [(1., 0.), (19.5, .1), (7., .5)])
@@ -162,9 +203,19 @@ def test_saved_bank_equals_fresh_bank(pipe, clip, spy, tmp_path):
         edit(pipe, clip, products=[photo('red')], ref_bank=file, **options)
 
 
-def test_matched_bank_is_refilled_at_every_level(pipe, clip, spy):
+def test_matched_bank_is_refilled_at_every_level(
+        pipe, clip, spy, monkeypatch):
+    encoded = []
+    encode = pipe.vae.encode
+
+    def watch(videos):
+        encoded.append(videos[0].size(1))
+        return encode(videos)
+
+    monkeypatch.setattr(pipe.vae, 'encode', watch)
     edit(pipe, clip, ref={'ref_t': 'match', 'ref_noised': True},
          use_mask=False)
+    assert encoded.count(1) == 1
     capturing = [c[0] for c in spy.calls if c[2] == 1]
     editing = sorted({c[0] for c in spy.calls if c[2] == 2}, reverse=True)
     assert capturing == editing and len(editing) == 2
@@ -189,7 +240,8 @@ def test_words_find_a_mask(pipe, clip):
 
 @pytest.mark.parametrize('ref', [
     {'ref_rope': 'spatial'}, {'ref_rope': 'none'}, {'ref_rope': 'offset'},
-    {'ref_rope': 'box'}, {'ref_t': '0.3,0.6'}, {'ref_stats': 'norm'},
+    {'ref_rope': 'box'}, {'ref_rope': 'box', 'ref_query_mask': False},
+    {'ref_t': '0.3,0.6'}, {'ref_stats': 'norm'},
     {'ref_stats': 'full'}, {'ref_key_mask': True},
     {'ref_query_mask': False}, {'ref_c': (-.3,)}])
 def test_every_setting_changes_the_result(pipe, clip, ref):

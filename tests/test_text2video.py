@@ -129,6 +129,12 @@ def test_text_cache_and_offloading_change_nothing(pipe):
     assert torch.equal(first, generate(pipe))
 
 
+def test_the_device_may_be_its_name(pipe):
+    first = generate(pipe)
+    pipe.device = 'cpu'
+    assert torch.equal(first, generate(pipe))
+
+
 def test_scale_one_runs_the_prompt_alone(pipe):
     pipe.model = Recording(pipe.model)
     generate(pipe, guide_scale=1)

@@ -126,13 +126,8 @@ def _check(experiment: Experiment, read: Callable[[], Namespace]) -> None:
 
 def _run(experiment: Experiment, pipe) -> None:
     job = prepare(experiment)
-    before = {path: path.stat().st_mtime_ns
-              for path in experiment.folder.glob('result*')}
     pipe.stage_seconds = {}  # loading is no cost of the first
     tasks.run(job, pipe)
-    for path, changed in before.items():  # what the new result has not
-        if path.stat().st_mtime_ns == changed:
-            path.unlink()
     experiment.recall(job.record.arguments[KEY])
 
 

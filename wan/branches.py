@@ -47,17 +47,23 @@ class BranchVelocity:
         r"""Latents [C, T, h, w] to velocities of the same shape and names."""
         names = list(latents)
         out = {}
+        # In steps without the photo its own branch is 'pt' once more.
+        plain = 'ptr' in names and not self._slots(['ptr'], sigma)
+        if plain:
+            names.remove('ptr')
         for group in [names] if self.batch else [[name] for name in names]:
             x = [latents[name] for name in group]
             t = torch.full(
                 (len(x),), self.num_train_timesteps * sigma,
                 device=x[0].device)
-            ref = None if self.slots is None else self.slots(group, sigma)
             v = self.model(
                 x, t=t, context=self._context(group), seq_len=self.seq_len,
-                ref=ref)
+                ref=self._slots(group, sigma))
             out.update(zip(group, v, strict=True))
-        return out
+        return {**out, 'ptr': out['pt']} if plain else out
+
+    def _slots(self, group, sigma):
+        return None if self.slots is None else self.slots(group, sigma)
 
     def _context(self, group):
         prompts = tuple(BRANCHES[name].prompt for name in group)

@@ -10,7 +10,8 @@ from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 
 from .configs import SIZE_CONFIGS
-from .pvtt import EditConfig, Product, PVTTResult
+from .edit_config import EditConfig
+from .pvtt import Product, PVTTResult, check_mask
 from .refdrop.config import RefConfig
 from .utils.compare import contact_sheet, side_by_side
 from .utils.flags import settings
@@ -105,14 +106,26 @@ def _products(args: Namespace) -> tuple[Product, ...]:
         raise ValueError(
             '--target_image is missing: a photo of the new product; '
             '--use_reference false edits by text alone.')
-    photos = [_photo(p) for p in str(args.target_image).split(',')]
-    names = str(args.target_mask).split(',') if args.target_mask else []
+    paths = _names(args.target_image)
+    photos = [_photo(p) for p in paths]
+    names = _names(args.target_mask)
     if names and len(names) != len(photos):
         raise ValueError(
             f'--target_mask names {len(names)} masks for {len(photos)} '
             f'photos; one each is needed.')
     masks = [_photo(p).convert('L') for p in names] or [None] * len(photos)
-    return tuple(map(Product, photos, masks))
+    return tuple(map(_product, paths, photos, masks))
+
+
+def _names(paths: str | None) -> list[str]:
+    return [name.strip() for name in (paths or '').split(',') if name.strip()]
+
+
+def _product(path, photo, mask) -> Product:
+    try:
+        return Product(photo, mask)
+    except ValueError as error:
+        raise ValueError(f'{path}: {error}') from error
 
 
 def _photo(path: str) -> Image.Image:
@@ -136,6 +149,10 @@ def _reference(args: Namespace, photos: int, depth: int) -> RefConfig:
         raise ValueError(
             f'--ref_layers {ref.ref_layers} names no block of this model: it '
             f'has 0 to {depth - 1}.')
+    if photos and ref.ref_rope == 'box' and not args.use_mask:
+        raise ValueError(
+            "--ref_rope box needs the product's place in the video, which "
+            '--use_mask false does not look for.')
     if args.ref_bank and ref.matched:
         raise ValueError('--ref_bank cannot keep what --ref_t match refills.')
     if args.ref_bank and photos:
@@ -199,6 +216,15 @@ def _template(args, info, size) -> tuple[torch.Tensor, list[str]]:
 
 def _mask(path, size, frames, fit) -> torch.Tensor:
     r"""A mask image or video as [1 or F, H, W] in [0, 1]."""
+    mask = _read_mask(path, size, frames, fit)
+    try:
+        check_mask(mask, size, frames)
+    except ValueError as error:
+        raise ValueError(f'--src_mask {path}: {error}') from error
+    return mask
+
+
+def _read_mask(path, size, frames, fit) -> torch.Tensor:
     if Path(path).suffix.lower() in IMAGE_SUFFIXES:
         resize = ImageOps.fit if fit == 'crop' else ImageOps.pad
         image = resize(read_image(path).convert('L'), size)
@@ -245,21 +271,18 @@ def save_edit(
             result.mask[None, None], beside['mask'], fps=fps, nrow=1,
             value_range=(0, 1))
     if comparison:
-        photos = [p.photo for p in inputs.products]
         save_image(
             contact_sheet([
                 ('template', inputs.clip),
-                *(('product photo', photo) for photo in photos),
+                *(('product photo', p.photo) for p in inputs.products),
                 ('result', result.video)]),
             beside['sheet'])
         row = side_by_side([
-            inputs.clip, *map(_still, photos), result.video])
+            inputs.clip, *map(_still, inputs.products), result.video])
         cache_video(row[None], beside['comparison'], fps=fps, nrow=1)
 
 
-def _still(photo: Image.Image) -> torch.Tensor:
+def _still(product: Product) -> torch.Tensor:
     r"""A photo as a clip [3, 1, H, W] in [-1, 1], transparency on white."""
-    white = Image.new('RGBA', photo.size, 'white')
-    rgb = Image.alpha_composite(white, photo.convert('RGBA')).convert('RGB')
-    pixels = torch.from_numpy(np.asarray(rgb, np.float32) / 127.5 - 1)
-    return pixels.permute(2, 0, 1)[:, None]
+    pixels = np.asarray(product.on_white, np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[:, None]

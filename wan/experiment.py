@@ -6,7 +6,7 @@ from pathlib import Path
 
 import yaml
 
-from .pvtt import EditConfig
+from .edit_config import EditConfig
 from .refdrop.config import RefConfig
 
 # The names of the original experiment files, and ours.

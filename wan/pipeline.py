@@ -117,7 +117,7 @@ class WanPipeline:
         log.info('%s ...', name)
         start = time.perf_counter()
         yield
-        if self.device.type == 'cuda':
+        if torch.device(self.device).type == 'cuda':
             torch.cuda.synchronize(self.device)
         seconds = self.__dict__.setdefault('stage_seconds', {})
         took = time.perf_counter() - start
@@ -146,10 +146,11 @@ class WanPipeline:
         try:
             yield
         finally:
-            if offload and self.device.type != 'cpu':
+            kind = torch.device(self.device).type
+            if offload and kind != 'cpu':
                 module.cpu()
                 gc.collect()
-                if self.device.type == 'cuda':
+                if kind == 'cuda':
                     torch.cuda.empty_cache()
 
     def latent_shape(

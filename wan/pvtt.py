@@ -10,15 +10,16 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from PIL import Image
 
 from .branches import BranchVelocity, Slots
+from .edit_config import EditConfig
 from .flowalign import EDIT_METHODS, edit_sigmas
+from .modules.model import TextContext
 from .pipeline import WanPipeline
-from .refdrop.bank import Reference, capture
 from .refdrop.bank_file import BankFile, bank_key
 from .refdrop.config import RefConfig
-from .refdrop.locate import WordAttention, attention_mask, velocity_mask
+from .refdrop.filler import BankFiller
+from .refdrop.locate import find_product
 from .refdrop.masks import (
     boxes,
     composite,
@@ -26,70 +27,10 @@ from .refdrop.masks import (
     token_mask,
     upsample_mask,
 )
-from .refdrop.photo import prepare_photo, product_mask
+from .refdrop.photo import Product
+from .refdrop.positions import token_grid
 from .refdrop.reader import ReferenceReader
 from .utils.record import progress
-
-# Levels at which the template is looked at to find the product.
-MASK_SIGMAS = (0.8, 0.6)
-
-
-@dataclass(frozen=True)
-class EditConfig:
-    r"""Settings of the editing loop.
-
-    Args:
-        edit_method: 'flowalign', 'flowedit' or 'sdedit'.
-        sample_steps: steps of the full schedule.
-        strength: share of the steps that is run, above 0 to 1; more changes
-            more.
-        sample_guide_scale: guidance w from source to target prompt.
-        src_guide_scale: flowedit's guidance of the source.
-        sample_shift: of the noise schedule.
-        fg_zeta_scale: pull toward the template inside the mask.
-        bg_zeta_scale: the same outside it, and everywhere without a mask.
-        batch_branches: evaluate a step's branches as one batch.
-        composite: put the template back outside the mask at the end.
-
-    Raises:
-        ValueError: a value outside its range.
-    """
-    edit_method: str = 'flowalign'
-    sample_steps: int = 50
-    strength: float = 0.7
-    sample_guide_scale: float = 19.5
-    src_guide_scale: float = 3.5
-    sample_shift: float = 5.0
-    fg_zeta_scale: float = 1e-3
-    bg_zeta_scale: float = 1e-1
-    batch_branches: bool = False
-    composite: bool = False
-
-    def __post_init__(self):
-        if self.edit_method not in EDIT_METHODS:
-            raise ValueError(
-                f'edit_method is {self.edit_method!r}, allowed: '
-                f'{", ".join(EDIT_METHODS)}.')
-        for name in ('fg_zeta_scale', 'bg_zeta_scale'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f'{name} is {getattr(self, name)}, allowed is 0 to 1.')
-        edit_sigmas(self.sample_steps, self.sample_shift, self.strength)
-
-
-@dataclass(frozen=True)
-class Product:
-    r"""A product photo, with its mask if there is one beside it.
-
-    Raises:
-        ValueError: a mask of another size, or one that is all black.
-    """
-    photo: Image.Image
-    mask: Image.Image | None = None
-
-    def __post_init__(self):
-        if self.mask is not None:
-            product_mask(self.photo, self.mask)
 
 
 @dataclass(frozen=True)
@@ -105,6 +46,18 @@ class PVTTResult:
     video: torch.Tensor
     round_trip: torch.Tensor
     mask: torch.Tensor | None
+
+
+def check_mask(
+    mask: torch.Tensor, size: tuple[int, int], frame_num: int
+) -> None:
+    r"""See that a mask [1 or F, H, W] fits a video and marks part of it.
+
+    Raises:
+        ValueError: another number of frames, or nothing is marked.
+    """
+    width, height = size
+    mask_to_latent(mask, (frame_num // 4 + 1, height // 8, width // 8))
 
 
 class WanPVTT(WanPipeline):
@@ -162,6 +115,8 @@ class WanPVTT(WanPipeline):
         shape = self.latent_shape((width, height), frames)
         sigmas = edit_sigmas(
             edit.sample_steps, edit.sample_shift, edit.strength)
+        words = self.blend_words(
+            source_prompt, source_blend, target_prompt, target_blend)
         prompts = self.encode_prompts(
             source_prompt, target_prompt, n_prompt or self.sample_neg_prompt,
             offload_model)
@@ -169,17 +124,16 @@ class WanPVTT(WanPipeline):
         start = None
         if reverse_from is not None:
             start, sigmas = self.encode_video(reverse_from), sigmas.flip(0)
-        words = self.blend_words(
-            source_prompt, source_blend, target_prompt, target_blend)
         with torch.no_grad(), self.on_device(self.model, offload_model):
             mask = None
             if use_mask:
                 mask = self.find_mask(z_src, prompts, src_mask, words, seed)
-            slots = self.reference_slots(
-                products, prompts['target'], shape, ref, sigmas, mask,
-                seed, self.bank_file(ref_bank, target_prompt))
+            # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
-                z_src, prompts, edit, ref, sigmas, mask, slots, start, seed)
+                z_src, prompts, edit, ref, sigmas, mask, self.reference_slots(
+                    products, prompts['target'], shape, ref, sigmas, mask,
+                    seed, self.bank_file(ref_bank, target_prompt)),
+                start, seed)
         video, round_trip = (self.decode(z).cpu() for z in (latent, z_src))
         if mask is not None:
             mask = upsample_mask(mask.cpu(), src_video.shape[1:])
@@ -233,32 +187,10 @@ class WanPVTT(WanPipeline):
         """
         if src_mask is not None:
             return mask_to_latent(src_mask, z_src.shape[1:]).to(self.device)
-        generator = torch.Generator().manual_seed(seed)
-        probes = {
-            name: WordAttention(
-                [prompts[name]], positions, len(self.model.blocks))
-            for name, positions in words.items()
-        }
-        differences = []
         with self.stage('find the product'):
-            for sigma in MASK_SIGMAS:
-                noise = torch.randn(z_src.shape, generator=generator)
-                x = (1 - sigma) * z_src + sigma * noise.to(self.device)
-                v = {
-                    name: self.model(
-                        [x], t=self.timestep(sigma),
-                        context=probes.get(name, [prompts[name]]),
-                        seq_len=self.seq_len(z_src.shape))[0]
-                    for name in (probes or ('source', 'target'))
-                }
-                if not probes:
-                    differences.append(v['target'] - v['source'])
-        if probes:
-            grid = self.token_grid(z_src.shape)
-            return attention_mask(
-                [probe.map(grid) for probe in probes.values()],
-                z_src.shape[1:])
-        return velocity_mask(differences)
+            return find_product(
+                self.model, z_src, prompts, words,
+                torch.Generator().manual_seed(seed))
 
     def reference_slots(
         self,
@@ -274,44 +206,26 @@ class WanPVTT(WanPipeline):
         r"""The bank of the photos, and when which branch reads it."""
         if not products or not any(ref.ref_c):
             return None
-        size = (shape[3] * self.vae_stride[2], shape[2] * self.vae_stride[1])
-        photos = [
-            prepare_photo(p.photo, product_mask(p.photo, p.mask), size)
-            for p in products
-        ]
-        grid = self.token_grid(shape)
-        kept = [
-            token_mask(m, (1, *grid[1:])) if ref.ref_key_mask else None
-            for _, m in photos
-        ]
-
-        def fill(levels: Sequence[float]) -> tuple[Reference, ...]:
-            generator = torch.Generator().manual_seed(seed)
-            references = []
-            for (rgb, _), where in zip(photos, kept, strict=True):
-                latent = self.encode_video(rgb)
-                noise = torch.randn(latent.shape, generator=generator).to(
-                    latent) if ref.ref_noised else None
-                references.append(capture(
-                    self.model, latent, [prompt], levels, noise, where))
-            return tuple(references)
-
-        def fill_or_load(levels: Sequence[float]) -> tuple[Reference, ...]:
-            if file is None:
-                return fill(levels)
-            return file.load_or(
-                lambda: fill(levels), self.device, *photos, *kept, levels,
-                seed if ref.ref_noised else None)
-
+        grid = token_grid(shape, self.patch_size)
         tokens = frame_boxes = None
-        if mask is not None and ref.ref_query_mask:
+        if mask is not None:
             # A token counts when any of its cells does: coarse, as tight
             # masks leak the old shape.
             tokens = token_mask(mask, grid, share=0.25)
             frame_boxes = boxes(tokens.view(grid))
+        # The photos stand in the frame as the video does.
+        size = (shape[3] * self.vae_stride[2], shape[2] * self.vae_stride[1])
+        photos = [product.fitted(size) for product in products]
+        reused = ref.matched and self.cache_text
+        fill = BankFiller(
+            self.model, lambda rgb: self.vae.encode([rgb.to(self.device)])[0],
+            photos, [token_mask(m, (1, *grid[1:])) for _, m in photos],
+            (TextContext if reused else list)([prompt]),
+            seed if ref.ref_noised else None, file)
         with self.stage('capture the reference'):
             reader = ReferenceReader(
-                fill_or_load, ref, sigmas.tolist(), grid, tokens, frame_boxes)
+                fill, ref, sigmas.tolist(), grid,
+                tokens if ref.ref_query_mask else None, frame_boxes)
             if not ref.matched:
                 reader.load(0.)
         return reader
@@ -361,12 +275,3 @@ class WanPVTT(WanPipeline):
             return EDIT_METHODS[edit.edit_method](
                 z_src, velocity, sigmas, torch.Generator().manual_seed(seed),
                 callback=lambda *_: bar.update(), **options)
-
-    def timestep(self, sigma: float) -> torch.Tensor:
-        return torch.tensor(
-            [self.num_train_timesteps * sigma], device=self.device)
-
-    def token_grid(self, shape: Sequence[int]) -> tuple[int, int, int]:
-        r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
-        return tuple(n // p for n, p in zip(
-            shape[1:], self.patch_size, strict=True))

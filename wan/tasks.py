@@ -26,11 +26,13 @@ from .checks import (
     usable_device,
 )
 from .configs import SIZE_CONFIGS, WAN_CONFIGS
+from .edit_config import GUIDE_SCALES, EditConfig
 from .edit_files import Inputs, companions, read_inputs, save_edit
 from .extension import check_extension, extend_prompt
+from .flowalign import edit_sigmas
 from .pipeline import WanPipeline
 from .plan import Plan
-from .pvtt import EditConfig, WanPVTT
+from .pvtt import WanPVTT
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.metrics import background_report
@@ -99,7 +101,9 @@ def prepare(args: Namespace) -> Job:
     if args.prompt is None and task.prompt:
         args.prompt = task.prompt
         log.info('No --prompt given, using: %s', args.prompt)
-    for name in ('size', 'frame_num', 'sample_steps', 'sample_shift',
+    if args.task == 'pvtt' and args.sample_guide_scale is None:
+        args.sample_guide_scale = GUIDE_SCALES.get(args.edit_method)
+    for name in ('frame_num', 'sample_steps', 'sample_shift',
                  'sample_guide_scale'):
         if getattr(args, name) is None:
             setattr(args, name, getattr(task, name))
@@ -119,6 +123,10 @@ def prepare(args: Namespace) -> Job:
         job |= _edit_plan(inputs)
         prompt = args.target_prompt
     else:
+        if args.size is None:
+            # The widest where the model does not have the usual one.
+            args.size = task.size if task.size in sizes else max(
+                sizes, key=lambda size: SIZE_CONFIGS[size][0])
         job |= _text_plan(args, sizes)
         prompt = args.prompt
     path = Path(args.save_file or default_save_path(
@@ -158,9 +166,10 @@ def _edit_plan(inputs: Inputs) -> dict:
     return {
         'inputs': inputs, 'size': inputs.size,
         'frame_num': inputs.clip.size(1),
-        'steps': max(1, round(edit.strength * edit.sample_steps)),
+        'steps': len(edit_sigmas(
+            edit.sample_steps, edit.sample_shift, edit.strength)) - 1,
         'evaluations': branches[edit.edit_method] + (
-            split and bool(inputs.products))}
+            split and bool(inputs.products) and any(inputs.ref.ref_c))}
 
 
 def plan(job: Job) -> str:
@@ -213,6 +222,11 @@ def _saving(job: Job, pipe: WanPipeline) -> Iterator[Path]:
         with pipe.stage('save'):
             yield path
         job.record.write(path)
+        if job.inputs is not None:
+            # What this edit does not write must not seem to be of it.
+            for old in companions(target).values():
+                if not Path(folder, old.name).exists():
+                    old.unlink(missing_ok=True)
         # The record last: where it is, the rest is.
         files = path.parent.iterdir()
         for file in sorted(files, key=lambda f: f.suffix == '.json'):
@@ -273,20 +287,13 @@ def run_pvtt(job: Job, pipe: WanPVTT) -> None:
                 result.video, inputs.clip, result.round_trip, result.mask),
             'edit': asdict(inputs.edit), 'reference': asdict(inputs.ref),
             'mask_on': result.mask is not None,
-            'reference_on': _reads(job, len(pipe.model.blocks)),
+            'reference_on': bool(inputs.products) and inputs.ref.reads(
+                len(pipe.model.blocks), job.steps),
             'notes': inputs.notes}
     with _saving(job, pipe) as path:
         save_edit(
             path, result, inputs, job.config.sample_fps,
             args.save_comparison, job.record.as_metadata())
-
-
-def _reads(job: Job, depth: int) -> bool:
-    r"""Whether any block reads the photos in any step."""
-    ref = job.inputs.ref
-    return bool(job.inputs.products) and any(ref.ref_c) \
-        and bool(ref.layers(depth)) \
-        and any(ref.active(step, job.steps) for step in range(job.steps))
 
 
 TASKS = {

@@ -87,6 +87,27 @@ def test_gradients_reach_every_parameter():
         assert parameter.grad.isfinite().all() and parameter.grad.any(), name
 
 
+def test_overwriting_leaves_the_gradients_right(monkeypatch):
+    def gradients():
+        model = load('dit_i2v')
+        with torch.enable_grad():
+            model(**sample('dit_i2v_b1'))[0].square().mean().backward()
+        return {n: p.grad for n, p in model.named_parameters()}
+
+    got = gradients()
+    monkeypatch.setattr(
+        'wan.modules.blocks.modulate',
+        lambda x, scale, shift: x * (1 + scale) + shift)
+    monkeypatch.setattr(
+        'wan.modules.blocks.InplaceGELU.forward', torch.nn.GELU.forward)
+    monkeypatch.setattr(
+        'wan.modules.model.WanRMSNorm.forward',
+        lambda self, x: self.weight * x * torch.rsqrt(
+            x.square().mean(-1, keepdim=True) + self.eps))
+    for name, want in gradients().items():
+        assert relative_error(got[name], want) < 1e-4, name
+
+
 # errors
 
 

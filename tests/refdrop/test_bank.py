@@ -144,6 +144,22 @@ def test_masks_keep_out_keys_and_queries(model, video, context, reference):
     assert not torch.equal(out[:, where], x[:, where])
 
 
+def test_without_the_key_mask_the_box_is_still_the_products(
+        model, video, context, reference):
+    kept = torch.zeros(24, dtype=torch.bool)
+    kept[[8, 9, 14, 15]] = True  # rows 1 and 2, columns 2 and 3
+    boxes = torch.tensor([[0, 0, 4, 6]] * 3)
+    outputs = []
+    for mask in (kept, None):
+        product = Reference(
+            reference.keys, reference.values, reference.grid, mask)
+        bank = Bank((product,), RefConfig(
+            ref_c=(.5,), ref_rope='box', ref_key_mask=False))
+        slots = bank.slots([True], GRID, boxes=boxes)
+        outputs.append(forward(model, video, context, slots))
+    assert not torch.allclose(*outputs, atol=1e-4)
+
+
 def test_only_reading_samples_of_a_batch_change(
         model, video, context, reference):
     other = draw(16, 3, 8, 12, seed=9)

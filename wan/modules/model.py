@@ -12,20 +12,22 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 
 from ..utils.checkpoint import CheckpointError, load_weights, weight_files
-from .blocks import (
-    FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER,
+from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
     WAN_CROSSATTENTION_CLASSES,
-    Head,
-    MLPProj,
     RefSlot,
     TextContext,
-    WanAttentionBlock,
     WanI2VCrossAttention,
-    WanLayerNorm,
     WanRMSNorm,
     WanSelfAttention,
     WanT2VCrossAttention,
+)
+from .blocks import (
+    FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER,
+    Head,
+    MLPProj,
+    WanAttentionBlock,
+    WanLayerNorm,
     full_precision,
 )
 from .rope import (

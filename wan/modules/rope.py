@@ -113,7 +113,10 @@ def rope_apply(
     return rotate(x, rotation_of(x, grid_sizes, freqs))
 
 
-def rotation_of(x, grid_sizes, freqs):
+def rotation_of(
+    x: torch.Tensor, grid_sizes: torch.Tensor, freqs: torch.Tensor
+) -> torch.Tensor:
+    r"""The `rotation_table` of x's tokens, arguments as of `rope_apply`."""
     grids = tuple(map(tuple, grid_sizes.tolist()))
     # Samples of one shape share one row of the table.
     grids = grids[:1] if len(set(grids)) == 1 else grids

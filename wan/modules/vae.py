@@ -154,8 +154,9 @@ class WanVAE_(nn.Module):
 
         Args:
             x: [B, 3, T, H, W] in [-1, 1], on any device: chunks move to the
-                network's. Frames past 1 + 4k are dropped, as in the official
-                code, and so are pixels past a multiple of 8.
+                network's. As in the official code, frames past 1 + 4k are
+                dropped; pixels past a multiple of 8 are seen by the border
+                cells but get no cell of their own.
             scale: latent mean and 1 / standard deviation, [z_dim] each.
             tile: side and overlap of spatial tiles in latent cells; None
                 takes frames whole.

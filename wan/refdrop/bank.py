@@ -9,7 +9,7 @@ model and nothing in the bank changes while it is read.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from typing import NamedTuple
 
 import torch
 
@@ -17,7 +17,7 @@ from ..modules.attention import attention
 from ..modules.model import RefSlot, rotate
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
-from .positions import Placement, place
+from .positions import place, token_grid
 
 
 @dataclass(frozen=True)
@@ -28,20 +28,19 @@ class Reference:
         keys: of each block, [1, Lr, N, D], normed and not rotated.
         values: of each block, [1, Lr, N, D].
         grid: the photo's tokens (frames, rows, columns), Lr in all.
-        mask: [Lr], true for the product's tokens; None reads them all.
+        mask: [Lr], true for the product's tokens; None for all of them.
     """
     keys: tuple[torch.Tensor, ...]
     values: tuple[torch.Tensor, ...]
     grid: tuple[int, int, int]
     mask: torch.Tensor | None = None
 
-    @cached_property
-    def kept(self) -> torch.Tensor:
-        r"""Indices of the tokens that are read, beside the keys."""
-        device = self.keys[0].device
+    @property
+    def product(self) -> torch.Tensor:
+        r"""Indices of the product's tokens, on the CPU."""
         if self.mask is None:
-            return torch.arange(self.keys[0].size(1), device=device)
-        return self.mask.flatten().nonzero().flatten().to(device)
+            return torch.arange(self.keys[0].size(1))
+        return self.mask.flatten().nonzero().flatten().cpu()
 
     def to(self, device: torch.device | str) -> 'Reference':
         r"""The same reference with keys and values on a device."""
@@ -52,9 +51,9 @@ class Reference:
 
     @property
     def box(self) -> torch.Tensor:
-        r"""[4], top, left, bottom, right of the kept tokens."""
+        r"""[4], top, left, bottom, right of the product's tokens."""
         where = torch.stack(torch.unravel_index(
-            self.kept.cpu(), self.grid))[1:]
+            self.product, self.grid))[1:]
         return torch.cat([where.amin(1), where.amax(1) + 1])
 
 
@@ -92,8 +91,7 @@ def capture(
         mask: [Lr], true for the product's tokens.
     """
     depth = len(model.blocks)
-    grid = tuple(n // p for n, p in zip(
-        latent.shape[1:], model.patch_size, strict=True))
+    grid = token_grid(latent.shape, model.patch_size)
     keys = values = None
     for level in levels:
         x = latent if noise is None else (1 - level) * latent + level * noise
@@ -110,57 +108,54 @@ def capture(
     return Reference(tuple(keys), tuple(values), grid, mask)
 
 
+class _View(NamedTuple):
+    r"""How one photo is read, the same in every block."""
+    reference: Reference
+    weight: float
+    kept: torch.Tensor  # [Lk], indices of the tokens that are read
+    query: torch.Tensor | None  # rotation of what reads; None is the video's
+    key: torch.Tensor  # rotation of the kept tokens
+
+
 class _Reader:
     r"""A slot that blends one block's attention with the references'.
 
-    Only the samples and tokens that read are computed.
+    Only the samples (`rows`) and tokens that read are computed.
     """
 
-    def __init__(self, bank: 'Bank', layer: int, rows: list[int],
-                 tokens: torch.Tensor | None,
-                 placements: Sequence[Placement]):
-        self.bank, self.layer, self.rows = bank, layer, rows
-        self.tokens, self.placements = tokens, placements
+    def __init__(self, views: Sequence[_View], layer: int, stats: str,
+                 rows: torch.Tensor, tokens: torch.Tensor | None):
+        self.views, self.layer, self.stats = views, layer, stats
+        self.rows, self.tokens = rows, tokens
 
     def __call__(self, q, k, v, x, grid_sizes, rotation, q_rotated):
         where = self._where(x)
         own = x[where]
-        refs, weights = [], []
-        for reference, c, placement in zip(
-                self.bank.references, self.bank.config.ref_c,
-                self.placements, strict=True):
-            if c == 0:
-                continue
-            if placement.query is None:
-                query = q_rotated[where]
-            else:
-                turn = placement.query
-                if self.tokens is not None:
-                    turn = turn[:, self.tokens]
-                query = rotate(q[where], turn, v.dtype)
-            refs.append(self._attend(reference, placement, query, own))
-            weights.append(c)
-        out = blend(own, refs, weights)
+        refs = []
+        for view in self.views:
+            query = q_rotated[where] if view.query is None \
+                else rotate(q[where], view.query, v.dtype)
+            refs.append(self._attend(view, query, own))
+        out = blend(own, refs, [view.weight for view in self.views])
         if own.shape == x.shape:
             return out
         return x.index_put(where, out)
 
     def _where(self, x):
         r"""Indices of what reads, to select from [B, L, N, D]."""
-        rows = torch.tensor(self.rows, device=x.device)
         if self.tokens is not None:
-            return rows[:, None], self.tokens
+            return self.rows[:, None], self.tokens
         # A whole batch is a view, not a copy.
-        return (slice(None) if len(rows) == len(x) else rows,)
+        return (slice(None) if len(self.rows) == len(x) else self.rows,)
 
-    def _attend(self, reference, placement, query, own):
-        kept = reference.kept
+    def _attend(self, view, query, own):
         key, value = (
-            part[self.layer][:, kept].expand(len(query), -1, -1, -1)
-            for part in (reference.keys, reference.values))
-        key = rotate(key, placement.key[:, kept], query.dtype)
-        out = attention(query, key, value.to(query.dtype))
-        return MATCH_STATS[self.bank.config.ref_stats](out, own)
+            part[self.layer][:, view.kept]
+            for part in (view.reference.keys, view.reference.values))
+        key, value = (
+            part.expand(len(query), -1, -1, -1) for part in (
+                rotate(key, view.key, query.dtype), value.to(query.dtype)))
+        return MATCH_STATS[self.stats](attention(query, key, value), own)
 
 
 @dataclass(frozen=True)
@@ -203,15 +198,27 @@ class Bank:
         if not rows or not layers or not any(self.config.ref_c) or (
                 mask is not None and not mask.any()):
             return None
-        keys = self.references[0].keys[0]
-        placements = [
-            place(self.config.ref_rope, grid, r.grid, keys.size(-1), boxes,
-                  r.box).to(keys.device)
-            for r in self.references
+        device = self.references[0].keys[0].device
+        tokens = None if mask is None else mask.nonzero().flatten().to(device)
+        views = [
+            self._view(reference, c, grid, tokens, boxes)
+            for reference, c in zip(
+                self.references, self.config.ref_c, strict=True) if c
         ]
-        tokens = None if mask is None \
-            else mask.nonzero().flatten().to(keys.device)
+        rows = torch.tensor(rows, device=device)
         return [
-            _Reader(self, i, rows, tokens, placements)
+            _Reader(views, i, self.config.ref_stats, rows, tokens)
             if i in layers else None for i in range(depth)
         ]
+
+    def _view(self, reference, weight, grid, tokens, boxes) -> _View:
+        keys = reference.keys[0]
+        query, key = place(
+            self.config.ref_rope, grid, reference.grid, keys.size(-1), boxes,
+            reference.box).to(keys.device)
+        kept = reference.product if self.config.ref_key_mask \
+            else torch.arange(keys.size(1))
+        kept = kept.to(keys.device)
+        if query is not None and tokens is not None:
+            query = query[:, tokens]
+        return _View(reference, weight, kept, query, key[:, kept])

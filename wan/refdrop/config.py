@@ -5,12 +5,13 @@ from .blend import MATCH_STATS
 
 BRANCHES = {
     # mode: the evaluations of an editing step that read the bank. The
-    # source's own, `q`, never does: the push would cancel in v_p - v_q.
+    # source's own, `q`, never does: the push would cancel in v_p - v_q. The
+    # edit's negative is 'ps' in flowalign, 'p_null' in the baselines.
     'target': ('pt',),
-    'both': ('ps', 'pt'),
+    'both': ('ps', 'p_null', 'pt'),
     'split': ('ptr',),
     # Kept only to reproduce the failure of the published attempt.
-    'all': ('q', 'ps', 'pt'),
+    'all': ('q', 'q_null', 'ps', 'p_null', 'pt'),
 }
 ROPES = ('grid', 'spatial', 'none', 'offset', 'box')
 
@@ -39,8 +40,9 @@ class RefConfig:
             reference is read, 0 to 1.
         ref_branches: which velocities read: 'target' (of the edit with the
             target prompt; multiplied by the guidance), 'both' (of the edit
-            with either prompt), 'split' (one more, with a guidance of its
-            own), 'all' (the source's too, which cancels: for comparison).
+            with its negative prompt too), 'split' (one more, with a guidance
+            of its own), 'all' (the source's too, which cancels: for
+            comparison).
         ref_guide_scale: weight of the reference's own guidance in 'split'.
         ref_rope: where the photo stands for RoPE: 'grid' (the video's first
             frame), 'spatial' (every frame), 'none' (nowhere), 'offset'
@@ -127,6 +129,11 @@ class RefConfig:
         r"""Whether step number `step` of `total` lies in the window."""
         first, last = self.step_window
         return first <= (step + 0.5) / total <= last
+
+    def reads(self, depth: int, steps: int) -> bool:
+        r"""Whether any of `depth` blocks reads in any of `steps` steps."""
+        return any(self.ref_c) and bool(self.layers(depth)) \
+            and any(self.active(step, steps) for step in range(steps))
 
     def layers(self, depth: int) -> frozenset[int]:
         r"""The blocks that read, of a model of `depth` blocks.

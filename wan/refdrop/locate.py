@@ -6,19 +6,23 @@ turns into a mask.
 """
 import logging
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 
 from ..modules.model import TextContext
 from .filters import blur, dilate, otsu
+from .positions import token_grid
 
 log = logging.getLogger(__name__)
 
 # Blocks of a model of 30 whose cross-attention shows where a word is.
 MIDDLE_LAYERS = (11, 17)
 MODEL_LAYERS = 30
+
+# Levels at which the template is looked at.
+SIGMAS = (0.8, 0.6)
 
 # Ends of a map's values: what lies beyond are outliers.
 QUANTILES = (0.01, 0.999)
@@ -84,6 +88,51 @@ class WordAttention(TextContext):
         if not self.count:
             raise ValueError('No forward has been given this context.')
         return (self.total / self.count).view(*grid)
+
+
+def find_product(
+    model: Callable,
+    latent: torch.Tensor,
+    prompts: Mapping[str, torch.Tensor],
+    words: Mapping[str, Sequence[int]],
+    generator: torch.Generator,
+) -> torch.Tensor:
+    r"""The product's place in a template, from what the model sees in it.
+
+    Args:
+        model: a `WanModel`.
+        latent: the template, [C, T, h, w]; it is noised here.
+        prompts: embeddings [L, C] of 'source' and 'target'.
+        words: for either prompt, or one of them, the positions of the words
+            that name the product. Without any, the velocities are compared.
+        generator: of the noise.
+
+    Returns:
+        [T, h, w], 0 or 1.
+    """
+    grid = token_grid(latent.shape, model.patch_size)
+    probes = {
+        name: WordAttention([prompts[name]], positions, len(model.blocks))
+        for name, positions in words.items()
+    }
+    contexts = probes or {
+        name: [prompts[name]] for name in ('source', 'target')}
+    differences = []
+    for sigma in SIGMAS:
+        noise = torch.randn(
+            latent.shape, generator=generator, device=generator.device)
+        x = (1 - sigma) * latent + sigma * noise.to(latent)
+        t = torch.tensor([1000. * sigma], device=latent.device)
+        v = {
+            name: model([x], t=t, context=context, seq_len=math.prod(grid))[0]
+            for name, context in contexts.items()
+        }
+        if not probes:
+            differences.append(v['target'] - v['source'])
+    if not probes:
+        return velocity_mask(differences)
+    maps = [probe.map(grid) for probe in probes.values()]
+    return attention_mask(maps, latent.shape)
 
 
 def attention_mask(

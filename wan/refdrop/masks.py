@@ -46,7 +46,8 @@ def mask_to_latent(
     latent = (_pool(together, size) > share).float()
     if not latent.any():
         raise ValueError(
-            'The mask marks nothing: the product must be white in it.')
+            'The mask marks nothing: the product must be white in it, and '
+            'larger than a few pixels.')
     return latent
 
 

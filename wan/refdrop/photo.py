@@ -1,5 +1,6 @@
 r"""The product photo: where the product is in it, and fitting it to a video."""
 import logging
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -8,6 +9,38 @@ from PIL import Image
 from .segment import border, segment
 
 log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Product:
+    r"""A product photo, with its mask if there is one beside it.
+
+    Raises:
+        ValueError: a photo that is transparent everywhere, a mask of another
+            size, or one that is all black.
+    """
+    photo: Image.Image
+    mask: Image.Image | None = None
+
+    def __post_init__(self):
+        if _transparent(self.photo) and self.photo.convert(
+                'RGBA').getchannel('A').getextrema()[1] == 0:
+            raise ValueError(
+                'A product photo is transparent everywhere: it shows nothing.')
+        if self.mask is not None:
+            product_mask(self.photo, self.mask)
+
+    @property
+    def on_white(self) -> Image.Image:
+        r"""The photo in mode RGB, transparent parts white."""
+        return _on_white(self.photo)
+
+    def fitted(
+        self, size: tuple[int, int]
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""Photo and mask in a frame of (width, height), `prepare_photo`."""
+        return prepare_photo(
+            self.photo, product_mask(self.photo, self.mask), size)
 
 
 def product_mask(

@@ -9,13 +9,13 @@ rotated otherwise than the self-attention's. Axes are (frame, row, column).
 - offset: the photo lies beyond the video's last row and column.
 - box: each frame's product box is laid over the photo's product box.
 """
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 
 
-@dataclass(frozen=True)
-class Placement:
+class Placement(NamedTuple):
     r"""Rotations of queries [1, L, 1, D/2] and keys [1, Lr, 1, D/2].
 
     A query rotation of None keeps the video's own.
@@ -48,6 +48,14 @@ def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
             positions[:, axis].double().cpu(), 10000. ** -exponent))
     angle = torch.cat(angles, dim=1)[None, :, None]
     return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def token_grid(
+    latent_shape: Sequence[int], patch_size: Sequence[int]
+) -> tuple[int, int, int]:
+    r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
+    return tuple(n // p for n, p in zip(
+        latent_shape[1:], patch_size, strict=True))
 
 
 def grid_positions(grid: tuple[int, int, int]) -> torch.Tensor:
