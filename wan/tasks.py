@@ -286,7 +286,9 @@ def run_pvtt(job: Job, pipe: WanPVTT) -> None:
             'metrics': background_report(
                 result.video, inputs.clip, result.round_trip, result.mask),
             'edit': asdict(inputs.edit), 'reference': asdict(inputs.ref),
-            'mask_on': result.mask is not None,
+            # A mask of everything, as when nothing was found, limits nothing.
+            'mask_on': result.mask is not None and bool(
+                (result.mask < 1).any()),
             'reference_on': bool(inputs.products) and inputs.ref.reads(
                 len(pipe.model.blocks), job.steps),
             'notes': inputs.notes}
