@@ -259,3 +259,10 @@ def test_message_counts_the_shards(tmp_path):
     write(second, {'stranger': tensors['linear.weight']})
     with pytest.raises(CheckpointError, match=r'\(\+1 more\).*stranger'):
         load_weights(net(), [first, second])
+
+
+@pytest.mark.parametrize('text', ['{"dim"', '8', ''])
+def test_a_sidecar_that_is_no_json_object(tmp_path, text):
+    (tmp_path / 'net.json').write_text(text)
+    with pytest.raises(CheckpointError, match='net.json is no JSON object'):
+        sidecar(tmp_path / 'net.pth')

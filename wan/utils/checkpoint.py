@@ -42,9 +42,18 @@ def sidecar(path: str | Path) -> dict:
 
     Official VAE and T5 files have none and mean the official sizes; a network
     of another size, such as a small one for tests, names its own there.
+
+    Raises:
+        CheckpointError: the file is no JSON object.
     """
     file = Path(path).with_suffix('.json')
-    return json.loads(file.read_text()) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    try:
+        return dict(json.loads(file.read_text()))
+    except (OSError, ValueError, TypeError) as error:
+        raise CheckpointError(
+            f'{file} is no JSON object of sizes: {error}') from error
 
 
 def weight_files(folder: str | Path) -> list[Path]:
