@@ -684,3 +684,10 @@ def test_each_method_has_its_guidance(shell, media, method, scale):
     args.sample_guide_scale = None
     job = generate.tasks.prepare(args)
     assert job.inputs.edit.sample_guide_scale == scale
+
+
+@pytest.mark.parametrize('use', ('true', 'false'))
+def test_a_mask_that_is_not_used_is_said(shell, media, use):
+    read = inputs(shell, media, '--source_blend', SOURCE.split()[1],
+                  '--use_mask', use)
+    assert any('not used' in note for note in read.notes) == (use == 'false')

@@ -76,6 +76,11 @@ def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
     mask = back = None
     if args.src_mask:
         mask = _mask(args.src_mask, size, frames, args.fit)
+    if not args.use_mask and (
+            args.src_mask or args.source_blend or args.target_blend):
+        notes.append(
+            '--use_mask is false: what was given to find the product by is '
+            'not used.')
     if args.reverse:
         if edit.edit_method == 'sdedit':
             raise ValueError(
