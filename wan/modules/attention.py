@@ -15,7 +15,7 @@ SDPA_KERNELS = {
     'efficient': SDPBackend.EFFICIENT_ATTENTION,
     'math': SDPBackend.MATH,
 }
-BACKENDS = ('auto', 'fa3', 'fa2', 'sdpa', *SDPA_KERNELS)
+BACKENDS = ('auto', 'fa3', 'fa2', 'sdpa', *SDPA_KERNELS, 'matmul')
 CUDA_ONLY = ('fa3', 'fa2', 'cudnn', 'efficient')
 
 _default_backend = 'auto'
@@ -29,7 +29,8 @@ def set_attention_backend(name: str) -> None:
     Args:
         name: 'auto' takes FlashAttention-3, FlashAttention-2 or torch's SDPA,
             whichever the device has, in that order; 'sdpa' lets torch choose
-            its kernel; the other names of `BACKENDS` force one.
+            its kernel; 'matmul' writes the products out, which suits short
+            sequences under torch.compile; the other names force a kernel.
 
     Raises:
         ValueError: unknown name, or the package or device is not there.
@@ -192,13 +193,28 @@ def _sdpa(name, q, k, v, dropout_p, scale, causal, window_size):
     kernel = sdpa_kernel(SDPA_KERNELS[name]) if name in SDPA_KERNELS \
         else nullcontext()
     with kernel:
-        out = F.scaled_dot_product_attention(
-            q, k, v, attn_mask=mask, dropout_p=dropout_p, scale=scale,
-            enable_gqa=q.size(1) != k.size(1))
+        if name == 'matmul' and not dropout_p and q.size(1) == k.size(1):
+            out = _products(q, k, v, mask, scale)
+        else:
+            out = F.scaled_dot_product_attention(
+                q, k, v, attn_mask=mask, dropout_p=dropout_p, scale=scale,
+                enable_gqa=q.size(1) != k.size(1))
     if mask is not None:
         # A query that sees no key at all gives zeros, as FlashAttention does.
         out = out.masked_fill(~mask.any(-1, keepdim=True), 0.)
     return out.transpose(1, 2)
+
+
+def _products(q, k, v, mask, scale):
+    r"""The formula as it stands, [B, N, L, D]; the scores are kept whole.
+
+    For short sequences torch.compile makes the fastest training step of it.
+    """
+    scores = q @ k.transpose(-1, -2)
+    scores = scores * (q.size(-1)**-0.5 if scale is None else scale)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -torch.inf)
+    return scores.softmax(-1, dtype=torch.float32).to(v.dtype) @ v
 
 
 def _band_mask(lq, lk, causal, window_size, device) -> torch.Tensor | None:

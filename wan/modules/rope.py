@@ -92,7 +92,14 @@ def rotate(
         table: [B or 1, L, 1, D / 2], complex64.
         dtype: of the result, float32 if not given.
     """
-    pairs = torch.view_as_complex(x.float().unflatten(-1, (-1, 2)))
+    pairs = x.float().unflatten(-1, (-1, 2))
+    if torch.compiler.is_compiling():
+        # Inductor fuses real arithmetic and leaves complex numbers alone.
+        a, b = pairs.unbind(-1)
+        cos, sin = torch.view_as_real(table).unbind(-1)
+        turned = torch.stack((a * cos - b * sin, a * sin + b * cos), -1)
+        return turned.flatten(-2).to(dtype or torch.float32)
+    pairs = torch.view_as_complex(pairs)
     return torch.view_as_real(pairs * table).flatten(-2).to(
         dtype or torch.float32)
 

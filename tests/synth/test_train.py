@@ -1,0 +1,222 @@
+import math
+from random import Random
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import nn
+
+from wan.synth import VOCABULARY, full_caption, sample_clip
+from wan.synth.scene import PRODUCT_COLOURS
+from wan.synth.train import dit, latents, quality, text, vae
+from wan.synth.train.loop import Optimizer, Schedule, averaged, fit
+
+SCHEDULE = Schedule(steps=12, rate=1e-2, warmup=3, average=0.9)
+
+
+def small():
+    torch.manual_seed(0)
+    return nn.Sequential(
+        nn.Embedding(5, 4), nn.Linear(4, 8), nn.Tanh(), nn.Linear(8, 1))
+
+
+def train(folder, network, minutes=None, schedule=SCHEDULE, stop=None):
+    def loss(step):
+        if step == stop:
+            raise KeyboardInterrupt
+        generator = torch.Generator().manual_seed(step)
+        ids = torch.randint(5, (16,), generator=generator)
+        return (network(ids) - ids[:, None].sin()).square().mean(), {}
+
+    return fit(network, loss, schedule, folder, minutes)
+
+
+def weights(network):
+    return torch.cat([p.detach().flatten() for p in network.parameters()])
+
+
+def test_rate_rises_stays_and_falls_to_zero():
+    schedule = Schedule(steps=100, rate=2.0, warmup=10, decay=0.5)
+    rates = [schedule.at(step) for step in range(101)]
+    assert rates[0] == pytest.approx(0.2)
+    assert rates[10:50] == [2.0] * 40
+    assert rates[75] == pytest.approx(1.0)
+    assert rates[100] == 0
+
+
+def test_training_descends(tmp_path):
+    network = small()
+    ids = torch.arange(5)
+
+    def error():
+        return float((network(ids) - ids[:, None].sin()).square().mean())
+
+    before = error()
+    assert train(tmp_path, network, schedule=Schedule(200, 1e-2))
+    assert error() < before / 10
+    assert (tmp_path / 'log.csv').read_text().startswith('step,seconds,loss')
+
+
+def test_stopped_training_goes_on_to_the_same_weights(tmp_path):
+    whole, parts = small(), small()
+    train(tmp_path / 'whole', whole)
+    while not train(tmp_path / 'parts', parts, minutes=1e-9):
+        pass
+    assert torch.equal(weights(whole), weights(parts))
+
+
+def test_an_interrupted_run_keeps_its_last_step(tmp_path):
+    whole, parts = small(), small()
+    train(tmp_path / 'whole', whole)
+    with pytest.raises(KeyboardInterrupt):
+        train(tmp_path / 'parts', parts, stop=7)
+    train(tmp_path / 'parts', parts)
+    assert torch.equal(weights(whole), weights(parts))
+
+
+def test_average_is_shown_and_put_back():
+    network = small()
+    mean = [torch.zeros_like(p) for p in network.parameters()]
+    before = weights(network)
+    with averaged(network, mean):
+        assert not weights(network).any()
+    assert torch.equal(weights(network), before)
+    assert not any(m.any() for m in mean)
+
+
+@pytest.mark.parametrize('layout', [
+    torch.contiguous_format, torch.channels_last])
+def test_every_kind_of_weight_is_optimised(layout):
+    network = nn.Sequential(
+        nn.Conv2d(3, 4, 3).to(memory_format=layout), nn.Flatten(),
+        nn.Linear(16, 2))
+    optimizer, before = Optimizer(network, 0.0), weights(network)
+    network(torch.randn(2, 3, 4, 4)).square().sum().backward()
+    optimizer.step(1e-2)
+    assert (weights(network) != before).all()
+    assert all(p.grad is None for p in network.parameters())
+
+
+def test_muon_steps_do_not_depend_on_the_layout():
+    torch.manual_seed(0)
+    one = nn.Conv2d(3, 4, 3)
+    two = nn.Conv2d(3, 4, 3).to(memory_format=torch.channels_last)
+    two.load_state_dict(one.state_dict())
+    x = torch.randn(2, 3, 5, 5)
+    for network in (one, two):
+        optimizer = Optimizer(network, 0.0)
+        network(x).square().sum().backward()
+        optimizer.step(1e-2)
+    # The orthogonalised matrices differ by a permutation of columns.
+    assert torch.allclose(one.weight, two.weight, atol=1e-3)
+
+
+def test_noise_levels_are_shifted_toward_noise():
+    sigma = dit.noise_levels(1000, torch.Generator().manual_seed(0))
+    assert sigma.min() > 0 and sigma.max() < 1
+    # u 1/2 becomes 3 / 2 / 2
+    assert sigma.median() == pytest.approx(0.75, abs=0.01)
+
+
+def test_tokenizer_knows_every_word(tmp_path):
+    tokenizer = text.write_tokenizer(tmp_path)
+    ids, mask = tokenizer(
+        [full_caption(sample_clip(1)), ' '.join(VOCABULARY[:50]), ''],
+        return_mask=True, add_special_tokens=True)
+    unknown = text.SPECIAL.index('<unk>')
+    assert not (ids == unknown).any()
+    assert mask[2].sum() == 1
+    assert ids.max() < text.SIZES['vocab']
+
+
+def test_full_captions_fit():
+    longest = max(len(latents.KINDS['video'].caption(i, Random(i)).split())
+                  for i in range(200))
+    assert longest + 12 < text.CONFIG.text_len
+
+
+def test_vae_starts_as_an_image_model():
+    network = vae.new_network()
+    clip = torch.rand(1, 3, 5, 32, 32) * 2 - 1
+    changed = clip.clone()
+    changed[:, :, 0] *= -1
+    first, second = (network.encoder.conv1(x) for x in (clip, changed))
+    assert torch.equal(first[:, :, 1:], second[:, :, 1:])
+
+
+@pytest.mark.parametrize('step', range(5))
+def test_vae_batches_depend_on_the_step_alone(step):
+    step += vae.IMAGE_STEPS
+    frames, side, count = vae.CROPS[step % 5]
+    batch = vae.batch(step)
+    assert batch.shape == (count, 3, frames, side, side)
+    assert torch.equal(batch, vae.batch(step))
+    assert batch.min() >= -1 and batch.max() <= 1
+
+
+@pytest.mark.parametrize('name, frames', [
+    ('video', 17), ('image', 1), ('photo', 1)])
+def test_samples_have_captions(name, frames):
+    kind = latents.KINDS[name]
+    assert kind.pixels(3).shape == (3, frames, 128, 128)
+    assert torch.equal(kind.pixels(3), kind.pixels(3))
+    caption = kind.caption(3, Random(0))
+    assert caption == kind.caption(3, Random(0)) and caption.endswith('.')
+
+
+def test_latents_of_a_kind_are_read_from_all_shards(tmp_path):
+    for start in (0, latents.SHARD):
+        values = torch.full((2, 16, 1, 2, 2), float(start))
+        save_file({'latents': values.half()},
+                  latents.shard_path(tmp_path, 'image', start))
+    found = latents.Latents(tmp_path, 'image')
+    z, captions = found.batch(3, Random(0))
+    assert len(found.latents) == 4
+    assert z.shape == (3, 16, 1, 2, 2) and z.dtype == torch.float32
+    assert len(captions) == 3
+
+
+def test_missing_latents_are_named(tmp_path):
+    with pytest.raises(ValueError, match='video.*run the latents stage'):
+        latents.Latents(tmp_path, 'video')
+
+
+def test_steps_are_images_then_mostly_videos(monkeypatch):
+    class Fake:
+        def __init__(self, frames):
+            self.frames = frames
+
+        def batch(self, count, rng):
+            return torch.zeros(count, 16, self.frames, 1, 1), [''] * count
+
+    data = {'video': Fake(5), 'image': Fake(1), 'photo': Fake(1)}
+    frames = [dit._batch(data, step, Random(0))[0].size(2)
+              for step in range(dit.IMAGE_STEPS, dit.IMAGE_STEPS + 20)]
+    assert dit._batch(data, 0, Random(0))[0].size(2) == 1
+    assert frames.count(5) == 16 and frames.count(1) == 4
+
+
+def test_written_networks_are_read_again(tmp_path, monkeypatch):
+    monkeypatch.setitem(dit.SIZES, 'num_layers', 1)
+    network = dit.new_network(tmp_path)
+    (tmp_path / text.CONFIG.t5_checkpoint).parent.mkdir(
+        parents=True, exist_ok=True)
+    dit.export(network, tmp_path)
+    again = dit.new_network(tmp_path)
+    error = max(float((a - b).detach().abs().max()) for a, b in zip(
+        network.parameters(), again.parameters(), strict=True))
+    assert error < 0.02 and math.isfinite(error)
+
+
+def test_mean_colour_is_of_the_named_pixels():
+    frame = torch.zeros(3, 4, 4)  # grey, near to no product's colour
+    red = torch.tensor(PRODUCT_COLOURS['red']) * 2 - 1
+    frame[:, :2] = red[:, None, None]
+    found = quality.mean_colour(frame, 'red')
+    assert torch.allclose(found, torch.tensor(PRODUCT_COLOURS['red']))
+    assert not quality.mean_colour(frame, 'blue').any()
+
+
+def test_psnr_of_a_tenth_of_the_range_is_20_db():
+    a = torch.zeros(3, 2, 4, 4)
+    assert quality.psnr(a, a + 0.2) == pytest.approx(20)

@@ -1,0 +1,1 @@
+r"""The recipe of the embedded model: VAE, latents, then transformer and T5."""

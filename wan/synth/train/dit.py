@@ -1,0 +1,180 @@
+r"""The embedded transformer and text encoder, trained by flow matching.
+
+As in Wan (arXiv 2503.20314): x_sigma = (1 - sigma) z + sigma eps, the target
+is eps - z, noise levels are shifted, images come before and among the videos,
+and captions are left out at times for guidance. No reference is ever given:
+whatever reads one later does so without training.
+"""
+import json
+import logging
+from pathlib import Path
+from random import Random
+
+import torch
+import torch.nn as nn
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wan.modules.attention import set_attention_backend
+from wan.modules.model import WanModel
+from wan.modules.t5 import T5Encoder
+from wan.modules.vae import WanVAE
+from wan.samplers import flow_sigmas, guided
+from wan.utils.checkpoint import find_weights
+from wan.utils.compare import contact_sheet
+from wan.utils.record import atomic_write
+
+from .. import TUNE_SEEDS, full_caption, sample_clip
+from . import text
+from .latents import Latents
+from .loop import Schedule, fit
+
+log = logging.getLogger(__name__)
+
+CONFIG = text.CONFIG
+SIZES = {
+    'model_type': 't2v', 'text_len': CONFIG.text_len, 'in_dim': 16,
+    'out_dim': 16, 'dim': CONFIG.dim, 'ffn_dim': CONFIG.ffn_dim,
+    'freq_dim': CONFIG.freq_dim, 'text_dim': text.SIZES['dim'],
+    'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
+}
+SCHEDULE = Schedule(steps=14000, rate=2e-3, warmup=200, average=0.999)
+SHIFT = 3.0
+CAPTION_DROPOUT = 0.1
+VIDEOS, IMAGES = 8, 40  # in a batch: the same number of tokens
+IMAGE_STEPS = 1500      # at first; later one step in five
+WEIGHTS = 'diffusion_pytorch_model.safetensors'
+
+
+class TextToVideo(nn.Module):
+    r"""Transformer and text encoder, trained together."""
+
+    def __init__(self):
+        super().__init__()
+        self.encoder = T5Encoder(**text.SIZES, dropout=0.)
+        self.transformer = WanModel(**SIZES)
+
+    def forward(
+        self, x: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor
+    ) -> Tensor:
+        r"""Velocities of x [B, C, T, h, w] at sigma [B], text as ids [B, L]."""
+        lengths = mask.sum(1).tolist()
+        context = self.encoder(ids, mask)
+        return torch.stack(self.transformer(
+            list(x), t=1000 * sigma,
+            context=[u[:n] for u, n in zip(context, lengths, strict=True)],
+            seq_len=x[0, 0].numel() // 4))
+
+
+def noise_levels(count: int, generator: torch.Generator) -> Tensor:
+    r"""[count] in (0, 1): stratified, moved toward noise by Wan's shift."""
+    u = (torch.arange(count) + torch.rand(count, generator=generator)) / count
+    return SHIFT * u / (1 + (SHIFT - 1) * u)
+
+
+def train_dit(
+    folder: Path, out: Path, minutes: float | None = None,
+    device: str = 'cpu', schedule: Schedule = SCHEDULE,
+) -> bool:
+    r"""Train transformer and text encoder; write them on every stop.
+
+    Starts from the checkpoint in `out` if it has one of these sizes and
+    `folder` has no training state.
+
+    Args:
+        folder: of the training state, log and sheets; the latents are beside.
+        out: the checkpoint folder, which has the VAE.
+        minutes: stop after so long, to be resumed.
+
+    Returns:
+        Whether training has ended.
+    """
+    data = {name: Latents(folder.parent / 'latents', name)
+            for name in ('video', 'image', 'photo')}
+    tokenizer = text.write_tokenizer(out)
+    network = new_network(out).to(device)
+    if device == 'cpu':  # where SDPA's backward is slow
+        set_attention_backend('matmul')
+    for block in network.transformer.blocks:
+        block.compile()
+
+    def loss(step):
+        rng = Random(f'dit {step}')
+        generator = torch.Generator().manual_seed(step)
+        z, captions = _batch(data, step, rng)
+        captions = ['' if rng.random() < CAPTION_DROPOUT else c
+                    for c in captions]
+        ids, mask = tokenizer(
+            captions, return_mask=True, add_special_tokens=True)
+        sigma = noise_levels(len(z), generator)
+        eps = torch.randn(z.shape, generator=generator)
+        level = sigma.view(-1, 1, 1, 1, 1)
+        x, v = (1 - level) * z + level * eps, eps - z
+        with torch.autocast(device, torch.bfloat16):
+            predicted = network(*(u.to(device) for u in (x, sigma, ids, mask)))
+        return F.mse_loss(predicted, v.to(device)), {}
+
+    vae = WanVAE(vae_pth=find_weights(out / CONFIG.vae_checkpoint),
+                 dtype=torch.bfloat16, device=device)
+
+    def show(step, _):
+        sheet(network, tokenizer, vae, device).save(
+            folder / f'sheet-{step:05d}.png')
+
+    done = fit(network, loss, schedule, folder, minutes, show)
+    export(network, out)
+    return done
+
+
+def _batch(data, step, rng) -> tuple[Tensor, list[str]]:
+    if step >= IMAGE_STEPS and step % 5:
+        return data['video'].batch(VIDEOS, rng)
+    photos = IMAGES // 4
+    parts = (data['image'].batch(IMAGES - photos, rng),
+             data['photo'].batch(photos, rng))
+    return torch.cat([z for z, _ in parts]), [c for _, cs in parts for c in cs]
+
+
+def new_network(out: Path) -> TextToVideo:
+    r"""With the weights in `out`, or the ones training starts from."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = TextToVideo()
+    if (out / WEIGHTS).is_file():
+        log.info('Starting from the weights in %s.', out)
+        network.transformer.load_state_dict(load_file(out / WEIGHTS))
+        network.encoder.load_state_dict(torch.load(
+            out / CONFIG.t5_checkpoint, weights_only=True))
+    return network
+
+
+def export(network: TextToVideo, out: Path) -> None:
+    r"""Write both networks in bfloat16, under the official names."""
+    text.write_encoder(out, network.encoder)
+    with atomic_write(out / WEIGHTS) as temporary:
+        save_file({k: v.to('cpu', torch.bfloat16).contiguous()
+                   for k, v in network.transformer.state_dict().items()},
+                  temporary)
+    with atomic_write(out / 'config.json') as temporary:
+        temporary.write_text(json.dumps(
+            {'_class_name': 'WanModel', **SIZES}, indent=2) + '\n')
+    log.info('Wrote %s', out)
+
+
+@torch.no_grad()
+def sheet(network, tokenizer, vae, device, count: int = 6, steps: int = 20):
+    r"""Samples of held-out full captions, by Euler steps with guidance 5."""
+    captions = [full_caption(sample_clip(s)) for s in TUNE_SEEDS[:count]]
+    ids, mask = (u.to(device) for u in tokenizer(
+        captions + [''] * count, return_mask=True, add_special_tokens=True))
+    x = torch.randn(count, 16, 5, 16, 16,
+                    generator=torch.Generator().manual_seed(0)).to(device)
+    sigmas = flow_sigmas(steps, 5.0).tolist()
+    for here, there in zip(sigmas, sigmas[1:], strict=False):
+        with torch.autocast(device, torch.bfloat16):
+            v = network(torch.cat([x, x]), torch.full((2 * count,), here).to(
+                device), ids, mask)
+        x = x + (there - here) * guided(*v.chunk(2), 5.0)
+    return contact_sheet(list(zip(
+        captions, vae.decode(list(x.float())), strict=True)), 6)

@@ -1,0 +1,152 @@
+r"""What the transformer is trained on: latents of clips, images and photos."""
+import logging
+from collections.abc import Callable
+from multiprocessing import get_context
+from pathlib import Path
+from random import Random
+from typing import NamedTuple
+
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from wan.configs import WAN_CONFIGS
+from wan.modules.vae import WanVAE
+from wan.utils.record import atomic_write, progress
+
+from .. import TRAIN_SEEDS, captions, render_clip, sample_clip
+from ..render import render_photo
+from ..sampling import sample_pose, sample_product
+from .pixels import photo_pixels
+
+log = logging.getLogger(__name__)
+
+SHARD = 250
+
+
+class Kind(NamedTuple):
+    r"""A sort of training sample.
+
+    Args:
+        count: how many there are.
+        pixels: number -> [3, T, H, W] in [-1, 1].
+        caption: number and random generator -> a caption of it.
+    """
+    count: int
+    pixels: Callable[[int], Tensor]
+    caption: Callable[[int, Random], str]
+
+
+def _clip(number: int, first: int, frames: int):
+    return sample_clip(TRAIN_SEEDS[first + number], frames=frames)
+
+
+def _clip_caption(clip, rng: Random) -> str:
+    r"""More or less complete, as captions of real videos are."""
+    if rng.random() < 0.1:
+        return captions.caption_without_appearance(clip)
+    return captions.caption(clip, rng, rng.choice((0.0, 0.3, 0.6)))
+
+
+def _video(number):
+    return _clip(number, 100_000, 17)
+
+
+def _image(number):
+    return _clip(number, 1_000_000, 1)
+
+
+def _photo(number):
+    rng = Random(f'photo {number}')
+    return sample_product(rng), sample_pose(rng)
+
+
+def _photo_pixels(number):
+    photo = render_photo(*_photo(number))
+    if number % 2:  # as pvtt shows what is transparent
+        photo = Image.alpha_composite(
+            Image.new('RGBA', photo.size, 'white'), photo)
+    return photo_pixels(photo)
+
+
+def _photo_caption(number, rng):
+    told = [a for a in ('shape', 'pattern', 'colours', 'accents')
+            if rng.random() < 0.7]
+    return captions.describe(_photo(number)[0], told) + '.'
+
+
+KINDS = {
+    'video': Kind(5000, lambda i: render_clip(_video(i)),
+                  lambda i, rng: _clip_caption(_video(i), rng)),
+    'image': Kind(12000, lambda i: render_clip(_image(i)),
+                  lambda i, rng: _clip_caption(_image(i), rng)),
+    'photo': Kind(4000, _photo_pixels, _photo_caption),
+}
+
+
+def encode_latents(
+    folder: Path, out: Path, minutes: float | None = None,
+    device: str = 'cpu', workers: int = 2,
+) -> bool:
+    r"""Write shards of latents, those that are missing; can be stopped.
+
+    Args:
+        folder: of the shards, float16 [SHARD, 16, T, h, w] each.
+        out: the checkpoint folder, which has the VAE.
+        minutes: not used: what is written stays written.
+        device: of the VAE.
+        workers: processes, one on a GPU.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    jobs = [
+        (str(out), str(shard_path(folder, name, start)), name, start, device)
+        for name, kind in KINDS.items() for start in range(0, kind.count, SHARD)
+        if not shard_path(folder, name, start).is_file()]
+    if device != 'cpu':
+        workers = 1
+    with get_context('spawn').Pool(workers) as pool, \
+            progress(len(jobs), 'latents') as bar:
+        for done in pool.imap_unordered(_write_shard, jobs):
+            log.debug('%s', done)
+            bar.update()
+    return True
+
+
+def shard_path(folder: Path, name: str, start: int) -> Path:
+    return folder / f'{name}-{start:06d}.safetensors'
+
+
+@torch.no_grad()
+def _write_shard(job: tuple[str, str, str, int, str]) -> str:
+    out, path, name, start, device = job
+    torch.set_num_threads(1)
+    vae = WanVAE(
+        vae_pth=Path(out) / WAN_CONFIGS['t2v-tiny'].vae_checkpoint,
+        dtype=torch.bfloat16, device=device)
+    kind = KINDS[name]
+    numbers = range(start, min(start + SHARD, kind.count))
+    latents = torch.stack([
+        vae.encode([kind.pixels(i).to(device)])[0].cpu() for i in numbers])
+    with atomic_write(path) as temporary:
+        save_file({'latents': latents.half()}, temporary)
+    return path
+
+
+class Latents:
+    r"""The samples of one kind: number -> latent and a caption of it."""
+
+    def __init__(self, folder: Path, name: str):
+        self.kind = KINDS[name]
+        files = sorted(folder.glob(f'{name}-*.safetensors'))
+        if not files:
+            raise ValueError(
+                f'No latents of kind {name} in {folder}: run the latents '
+                f'stage first.')
+        self.latents = torch.cat([load_file(f)['latents'] for f in files])
+
+    def batch(self, count: int, rng: Random) -> tuple[Tensor, list[str]]:
+        r"""Random samples: latents [count, 16, T, h, w] and captions."""
+        numbers = [rng.randrange(len(self.latents)) for _ in range(count)]
+        return self.latents[numbers].float(), [
+            self.kind.caption(i, rng) for i in numbers]

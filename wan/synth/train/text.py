@@ -1,0 +1,53 @@
+r"""The embedded text encoder: umT5's, small, one token a word."""
+import json
+from pathlib import Path
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers, processors
+from transformers import PreTrainedTokenizerFast
+
+from wan.configs import WAN_CONFIGS
+from wan.modules.t5 import T5Encoder
+from wan.modules.tokenizers import HuggingfaceTokenizer
+from wan.utils.record import atomic_write
+
+from ..captions import VOCABULARY
+
+CONFIG = WAN_CONFIGS['t2v-tiny']
+SPECIAL = ('<pad>', '</s>', '<unk>')
+SIZES = {
+    'vocab': len(SPECIAL) + len(VOCABULARY), 'dim': 128, 'dim_attn': 128,
+    'dim_ffn': 256, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
+    'shared_pos': False,
+}
+
+
+def write_tokenizer(
+    checkpoint: Path, words: tuple[str, ...] = VOCABULARY
+) -> HuggingfaceTokenizer:
+    r"""Write a word tokenizer into a checkpoint folder; returns it, loaded.
+
+    As in umT5's, </s> ends a text and <pad> is token 0.
+    """
+    vocab = {word: i for i, word in enumerate((*SPECIAL, *words))}
+    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token='<unk>'))
+    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
+    tokenizer.post_processor = processors.TemplateProcessing(
+        single='$A </s>', special_tokens=[('</s>', 1)])
+    folder = checkpoint / CONFIG.t5_tokenizer
+    folder.mkdir(parents=True, exist_ok=True)
+    PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
+        unk_token='<unk>').save_pretrained(folder)
+    return HuggingfaceTokenizer(
+        folder, seq_len=CONFIG.text_len, clean='whitespace')
+
+
+def write_encoder(checkpoint: Path, encoder: T5Encoder) -> None:
+    r"""Write the weights in bfloat16 and, beside them, the sizes."""
+    path = checkpoint / CONFIG.t5_checkpoint
+    with atomic_write(path) as temporary:
+        torch.save({k: v.to('cpu', torch.bfloat16)
+                    for k, v in encoder.state_dict().items()}, temporary)
+    with atomic_write(path.with_suffix('.json')) as temporary:
+        temporary.write_text(json.dumps(SIZES, indent=2) + '\n')

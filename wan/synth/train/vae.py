@@ -1,0 +1,152 @@
+r"""The embedded VAE: Wan's, narrow, trained on the procedural clips."""
+import json
+import logging
+from pathlib import Path
+from random import Random
+
+import torch
+from torch import Tensor
+
+from wan.configs import WAN_CONFIGS
+from wan.modules.vae import WanVAE_
+from wan.modules.vae_layers import CausalConv3d, channels_last
+from wan.utils.compare import contact_sheet
+from wan.utils.record import atomic_write
+
+from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
+from ..render import render_photo
+from ..sampling import sample_pose, sample_product
+from .loop import Schedule, fit
+from .pixels import photo_pixels
+
+log = logging.getLogger(__name__)
+
+SIZES = {
+    'dim': 16, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
+    'temperal_downsample': [False, True, True],
+}
+SCHEDULE = Schedule(steps=9000, rate=1e-3, decay=0.5)
+KL_WEIGHT = 1e-4
+# Frames and side of the crops of a step, and how many: about the same work.
+# Images first, as Wan's VAE was; then short crops for variety, and long and
+# whole ones for what lies far apart.
+IMAGES = (1, 64, 16)
+IMAGE_STEPS = 1200
+CROPS = (IMAGES, (5, 64, 4), (17, 64, 1), (5, 128, 1), (17, 64, 1))
+STATISTICS_CLIPS = 128
+
+
+def batch(step: int) -> Tensor:
+    r"""Crops [B, 3, T, S, S] in [-1, 1] of the step's own clips."""
+    frames, side, count = IMAGES if step < IMAGE_STEPS else CROPS[
+        step % len(CROPS)]
+    rng, crops = Random(f'vae {step}'), []
+    for i in range((count + 1) // 2):
+        if frames == 1 and i == 0:  # as pvtt sees product photos
+            clip = photo_pixels(render_photo(
+                sample_product(rng), sample_pose(rng)))
+        else:
+            clip = render_clip(sample_clip(
+                TRAIN_SEEDS[step * 8 + i], frames=17 if frames > 1 else 1))
+        for _ in range(min(2, count)):
+            t = rng.randint(0, clip.size(1) - frames)
+            y, x = (rng.randint(0, clip.size(2) - side) for _ in range(2))
+            crops.append(clip[:, t:t + frames, y:y + side, x:x + side])
+    return torch.stack(crops)
+
+
+def train_vae(
+    folder: Path, out: Path, minutes: float | None = None,
+    device: str = 'cpu', schedule: Schedule = SCHEDULE,
+) -> bool:
+    r"""Train the VAE; at the end write it, with its latents' mean and std.
+
+    Args:
+        folder: of the training state, log and sheets.
+        out: the checkpoint folder.
+        minutes: stop after so long, to be resumed.
+
+    Returns:
+        Whether training has ended.
+    """
+    network = new_network().to(device)
+
+    def loss(step):
+        x = batch(step).to(device, torch.bfloat16)
+        x = x.to(memory_format=torch.channels_last_3d)
+        generator = torch.Generator(device).manual_seed(step)
+        with torch.autocast(device, torch.bfloat16):
+            mu, log_var = network.conv1(network.encoder(x)).float().chunk(2, 1)
+            log_var = log_var.clamp(-20, 10)
+            noise = torch.randn(mu.shape, generator=generator, device=device)
+            z = mu + noise * (0.5 * log_var).exp()
+            y = network.decoder(network.conv2(z.to(x)))
+        error = y.float() - x.float()
+        square = error.square().mean()
+        kl = 0.5 * (mu.square() + log_var.exp() - 1 - log_var).mean()
+        return error.abs().mean() + 5 * square + KL_WEIGHT * kl, {
+            'psnr': 10 * (4 / square.detach()).log10(), 'kl': kl.detach()}
+
+    def show(step, _):
+        sheet(network, device).save(folder / f'sheet-{step:05d}.png')
+
+    done = fit(network, loss, schedule, folder, minutes, show)
+    if done:
+        export(network, out / WAN_CONFIGS['t2v-tiny'].vae_checkpoint, device)
+    return done
+
+
+def new_network() -> WanVAE_:
+    r"""Starts as an image VAE: the past has no weight, the noise is small."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = channels_last(WanVAE_(**SIZES))
+    with torch.no_grad():
+        for module in network.modules():
+            if isinstance(module, CausalConv3d) and module.lookback:
+                module.weight[:, :, :-1] = 0
+        network.conv1.bias[network.z_dim:] = -6
+    return network
+
+
+@torch.no_grad()
+def round_trip(network: WanVAE_, video: Tensor) -> Tensor:
+    r"""[B, 3, T, H, W] through encoder and decoder."""
+    with torch.autocast(video.device.type, torch.bfloat16):
+        x = video.to(torch.bfloat16)
+        mu = network.conv1(network.encoder(x)).chunk(2, 1)[0]
+        return network.decoder(network.conv2(mu)).float()
+
+
+def sheet(network: WanVAE_, device: str):
+    r"""Held-out clips above what comes back."""
+    rows = []
+    for seed in TUNE_SEEDS[:4]:
+        clip = render_clip(sample_clip(seed))
+        again = round_trip(network, clip[None].to(device))[0].cpu()
+        square = (again - clip).square().mean()
+        rows += [(f'{seed}', clip),
+                 (f'back, {10 * (4 / square).log10():.1f} dB', again)]
+    return contact_sheet(rows, 6)
+
+
+@torch.no_grad()
+def export(network: WanVAE_, path: Path, device: str) -> None:
+    r"""Write the weights in bfloat16 and, beside them, sizes, mean and std."""
+    weights = {k: v.to('cpu', torch.bfloat16).contiguous()
+               for k, v in network.state_dict().items()}
+    latents = []
+    for seed in TRAIN_SEEDS[:STATISTICS_CLIPS]:
+        x = render_clip(sample_clip(seed))[None].to(device, torch.bfloat16)
+        with torch.autocast(device, torch.bfloat16):
+            mu = network.conv1(network.encoder(x)).chunk(2, 1)[0]
+        latents.append(mu.float().cpu())
+    latents = torch.cat(latents).transpose(0, 1).flatten(1)
+    sizes = SIZES | {
+        name: [round(float(v), 4) for v in values] for name, values in (
+            ('mean', latents.mean(1)), ('std', latents.std(1)))}
+    with atomic_write(path) as temporary:
+        torch.save(weights, temporary)
+    with atomic_write(path.with_suffix('.json')) as temporary:
+        temporary.write_text(json.dumps(sizes, indent=2) + '\n')
+    log.info('Wrote %s', path)
