@@ -1,0 +1,384 @@
+r"""The benchmark's machinery, with random weights and small clips."""
+import csv
+import json
+import shutil
+import sys
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+
+from wan.refdrop.bank import capture
+from wan.refdrop.config import RefConfig
+from wan.refdrop.photo import Product
+from wan.synth import captions, product_mask
+from wan.synth.bench import __main__ as command
+from wan.synth.bench import run as running
+from wan.synth.bench.attempt import attempt_slots
+from wan.synth.bench.edit import PairEditor
+from wan.synth.bench.pairs import make_pair
+from wan.synth.bench.report import CONTROL, score, write_table
+from wan.synth.bench.rows import (
+    ABLATIONS,
+    BEST,
+    FULL,
+    GRID,
+    HIDDEN,
+    MAIN,
+    PLAIN,
+    QUICK,
+    Row,
+    select,
+    unmasked,
+)
+from wan.synth.bench.run import run
+from wan.synth.bench.store import (
+    SHOWN_FRAMES,
+    Setup,
+    read_results,
+    read_strip,
+    strip,
+)
+from wan.synth.judge import Judge
+
+SIZE, FRAMES = 64, 5
+COPY = MAIN[0]
+
+
+def short(row, **changes):
+    return replace(row, edit=replace(
+        row.edit, sample_steps=3, sample_guide_scale=5.), **changes)
+
+
+@pytest.fixture
+def setup(checkpoint, tmp_path):
+    return Setup(checkpoint, tmp_path / 'work', 'tune', SIZE, FRAMES)
+
+
+@pytest.fixture(scope='module')
+def editor(checkpoint):
+    pair = make_pair(1, range(7, 9), SIZE, FRAMES)
+    return PairEditor(running._pipeline(checkpoint), pair)
+
+
+@pytest.fixture
+def edits(monkeypatch):
+    r"""The (row, photo) of every edit that is really run."""
+    ran, plain = [], PairEditor.run
+
+    def spy(self, row, photo):
+        ran.append((row.name, photo))
+        return plain(self, row, photo)
+
+    monkeypatch.setattr(PairEditor, 'run', spy)
+    return ran
+
+
+def looks(product):
+    return {product.pattern, *product.colours}
+
+
+def test_pairs_differ_where_they_should():
+    pairs = [make_pair(number) for number in range(40)]
+    assert pairs[3] == make_pair(3) and len({p.seed for p in pairs}) == 40
+    for number, pair in enumerate(pairs):
+        old, new = pair.clip.product, pair.product
+        assert (old.shape == new.shape) == (number % 2 == 1)
+        assert pair.wrong.shape == new.shape
+        assert not looks(old) & looks(new)
+        assert not looks(pair.wrong) & (looks(new) | looks(old))
+        assert pair.truth == replace(pair.clip, product=new)
+        source, target = pair.prompts('hidden')
+        assert source == captions.full_caption(pair.clip)
+        assert not looks(new) & set(captions.words(target))
+        assert looks(new) <= set(captions.words(pair.prompts('full')[1]))
+        for prompt, word in zip((source, target), pair.words, strict=True):
+            assert word in captions.words(prompt)
+    right, wrong = (pairs[0].photo(which) for which in ('right', 'wrong'))
+    assert right.mode == 'RGBA' and right.size == (128, 128)
+    assert right.getchannel('A') == wrong.getchannel('A')
+    assert right.tobytes() != wrong.tobytes()
+
+
+def test_rows_can_be_named():
+    assert len({row.name for row in GRID}) == len(GRID)
+    assert not any(',' in row.name for row in GRID)
+    assert select('main') == MAIN and select('grid') == GRID
+    assert select('best, c') == (BEST, *ABLATIONS['c'])
+    assert {row.name for row in QUICK} <= {row.name for row in MAIN}
+    with pytest.raises(ValueError, match='nothing'):
+        select('copy,nothing')
+
+
+def test_every_ablation_but_the_noised_holds_its_start():
+    shared = set.intersection(*(
+        {row.key() for row in rows} for axis, rows in ABLATIONS.items()
+        if axis != 'noised'))
+    assert len(shared) == 1
+
+
+def test_a_key_is_of_the_settings_alone():
+    assert FULL.key() == replace(FULL, name='x', title='y').key()
+    others = [
+        replace(FULL, caption='hidden'), replace(FULL, mask='none'),
+        replace(FULL, edit=replace(FULL.edit, strength=0.5)),
+        replace(FULL, ref=RefConfig()), replace(FULL, kind='copy')]
+    assert len({row.key() for row in (FULL, *others)}) == 6
+    assert FULL.key(size=64) not in (FULL.key(), FULL.key(size=32))
+
+
+@pytest.mark.parametrize('row', [
+    HIDDEN, PLAIN, BEST, unmasked(PLAIN), *select('flowedit')],
+    ids=['text', 'plain', 'best', 'unmasked', 'flowedit'])
+def test_an_edit_is_the_pipelines_own(editor, row):
+    row, pair = short(row), editor.pair
+    source, target = pair.prompts(row.caption)
+    products = [Product(pair.photo('right'))] if row.ref else []
+    expected = editor.pipe.generate(
+        editor.source, products, source, target, row.edit, row.ref,
+        src_mask=product_mask(pair.clip), use_mask=row.mask != 'none',
+        seed=pair.seed).video
+    photo = row.photos[0]
+    assert torch.equal(editor.run(row, photo), expected)
+    # And again, from memory.
+    assert torch.equal(editor.run(row, photo), expected)
+
+
+def test_the_source_is_evaluated_once(editor, monkeypatch):
+    pair = make_pair(0, range(8, 9), SIZE, FRAMES)
+    fresh = PairEditor(editor.pipe, pair)
+    memory, asked = fresh.looping.model, []
+    model = memory.model
+
+    def spy(x, **options):
+        asked.append(options.get('ref') is not None)
+        return model(x, **options)
+
+    memory.model = spy
+    fresh.run(short(HIDDEN), 'none')
+    # Two steps of q, ps and pt; in the first one ps still is q.
+    assert asked == [False] * 5
+    asked.clear()
+    fresh.run(short(PLAIN), 'right')
+    assert asked == [True] * 4
+    asked.clear()
+    # A weight of 0 is the text's edit, and all of it is remembered.
+    nothing = short(PLAIN, ref=RefConfig(ref_c=(0.,)))
+    assert torch.equal(fresh.run(nothing, 'right'),
+                       fresh.run(short(HIDDEN), 'none'))
+    assert asked == []
+
+
+def test_the_attempt_takes_keys_before_their_norm(editor):
+    pipe, prompt = editor.pipe, editor.prompts['hidden']['target']
+    photo = Product(editor.pair.photo('right')).fitted((SIZE, SIZE))[0]
+    slots = attempt_slots(pipe, photo, prompt, 0.5)(('q', 'ps', 'pt'), 0.9)
+    mean, std = (v.view(-1, 1, 1, 1) for v in (pipe.vae.mean, pipe.vae.std))
+    reference = capture(
+        pipe.model, pipe.encode_video(photo) * std + mean, [prompt])
+    for block, slot, normed, value in zip(
+            pipe.model.blocks, slots, reference.keys,
+            reference.values, strict=True):
+        raw = _closed(slot)
+        assert torch.equal(raw['value'], value)
+        assert not torch.allclose(raw['key'].float(), normed.float())
+        again = block.self_attn.norm_k(raw['key'].flatten(2))
+        assert torch.equal(again.view_as(normed).to(normed), normed)
+    for attn in (block.self_attn for block in pipe.model.blocks):
+        assert not attn.k._forward_hooks and not attn.v._forward_hooks
+
+
+def _closed(function):
+    return dict(zip(
+        function.__code__.co_freevars,
+        (cell.cell_contents for cell in function.__closure__), strict=True))
+
+
+def test_the_attempt_reads_everywhere_and_depends_on_the_photo(editor):
+    row = short(*select('attempt_c0.5'))
+    right, wrong = (editor.run(row, photo) for photo in row.photos)
+    assert not torch.equal(right, wrong)
+    off = replace(row, ref=replace(row.ref, ref_c=(0.,)))
+    text = replace(short(HIDDEN), edit=row.edit, mask='none')
+    assert torch.equal(editor.run(off, 'right'), editor.run(text, 'none'))
+
+
+def test_finished_edits_are_skipped(setup, edits):
+    rows = [COPY, short(PLAIN)]
+    first = run(rows, setup, 1)
+    assert edits == [('copy', 'none'), ('refdrop', 'right'),
+                     ('refdrop', 'wrong')]
+    edits.clear()
+    assert run(rows, setup, 1) == first and edits == []
+    more = run(rows, setup, 2)
+    assert len(edits) == 3
+    assert {key: more['refdrop'][key] for key in first['refdrop']} \
+        == first['refdrop']
+
+
+def test_a_torn_line_and_a_lost_strip_are_done_again(setup, edits):
+    row = short(PLAIN)
+    first = run([row], setup, 1)
+    file = setup.results_file(row)
+    whole = file.read_text()
+    file.write_text(whole[:-20])
+    edits.clear()
+    assert run([row], setup, 1) == first
+    assert edits == [('refdrop', 'wrong')] and file.read_text() == whole
+    edits.clear()
+    setup.strip_file(row, 0, 'right').unlink()
+    assert run([row], setup, 1) == first
+    assert edits == [('refdrop', 'right')]
+
+
+def test_other_settings_are_run_and_the_old_results_stay(setup, edits):
+    rows = [short(HIDDEN)]
+    first = run(rows, setup, 1)
+    changed = [replace(rows[0], edit=replace(rows[0].edit, strength=0.4))]
+    other = run(changed, setup, 1)
+    assert other != first and len(edits) == 2
+    assert run(rows, setup, 1) == first and len(edits) == 2
+    # Other seeds, and the same settings by another name.
+    run(rows, replace(setup, seeds='test'), 1)
+    assert len(edits) == 3
+    named = run([replace(rows[0], name='x')], setup, 1)
+    assert named['x'] == first[rows[0].name] and len(edits) == 3
+
+
+def test_another_checkpoint_is_another_result(setup, tmp_path):
+    copy = shutil.copytree(setup.ckpt_dir, tmp_path / 'copy')
+    same = replace(setup, ckpt_dir=Path(copy))
+    assert same.results_file(COPY) == setup.results_file(COPY)
+    file = next(Path(copy).glob('*.safetensors'))
+    data = bytearray(file.read_bytes())
+    data[-1] ^= 1
+    file.write_bytes(data)
+    other = replace(setup, ckpt_dir=Path(copy))
+    assert other.results_file(COPY) != setup.results_file(COPY)
+
+
+def test_a_strip_is_evenly_spaced_frames():
+    clip = torch.rand(3, 9, 8, 12) * 2 - 1
+    image = strip(clip)
+    assert image.size == (SHOWN_FRAMES * 12, 8)
+    shown = torch.tensor(list(image.tobytes())).view(8, 5, 12, 3)
+    expected = (clip[:, ::2] + 1) * 127.5
+    assert (shown.permute(3, 1, 0, 2) - expected).abs().max() <= 0.51
+
+
+def test_a_strip_is_read_back(tmp_path):
+    clip = torch.rand(3, SHOWN_FRAMES, 8, 8) * 2 - 1
+    strip(clip).save(tmp_path / 'strip.png')
+    assert torch.allclose(
+        read_strip(tmp_path / 'strip.png'), clip, atol=1 / 127)
+
+
+def test_results_that_are_not_there_are_none(tmp_path):
+    assert read_results(tmp_path / 'no.jsonl') == {}
+
+
+def test_the_control_is_wrong_minus_right(tmp_path, setup):
+    def values(error):
+        return {'product_error': error, 'background_psnr': 30.}
+
+    results = {(0, 'right'): values(.2), (0, 'wrong'): values(.3),
+               (1, 'right'): values(.1), (1, 'wrong'): values(.4)}
+    found = score(PLAIN, results)
+    assert found.right[CONTROL].mean == pytest.approx(.2)
+    assert found.right['product_error'].mean == pytest.approx(.15)
+    assert found.wrong['product_error'].mean == pytest.approx(.35)
+    text = score(COPY, {(0, 'none'): values(.5)})
+    write_table(tmp_path / 'table.md', [text, found], setup, 2)
+    table = (tmp_path / 'table.md').read_text()
+    assert '0.200 [0.100, 0.300]' in table
+    assert '| 0.500 [0.500, 0.500] |  |' in table
+    assert 'judge' not in table
+
+
+def test_the_judge_adds_its_columns(setup, tmp_path):
+    with torch.random.fork_rng():
+        Judge().save(tmp_path / 'judge.safetensors')
+    judged = replace(setup, size=128, judge=tmp_path / 'judge.safetensors')
+    found = run([COPY], judged, 1)['copy'][0, 'none']
+    read = {name: value for name, value in found.items() if 'judge_' in name}
+    assert len(read) == 6 and set(read.values()) <= {0., 1.}
+    plain = run([COPY], replace(judged, judge=None), 1)['copy'][0, 'none']
+    assert plain == {k: v for k, v in found.items() if k not in read}
+
+
+def test_a_diverged_edit_is_named(setup, monkeypatch):
+    def fail(self, row, photo):
+        raise FloatingPointError('step 3')
+
+    monkeypatch.setattr(PairEditor, 'run', fail)
+    with pytest.raises(FloatingPointError, match='refdrop, pair 0, right'):
+        run([short(PLAIN)], setup, 1)
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    r"""The command with small clips and no judge, which reads large ones."""
+    monkeypatch.setattr(command, 'SIZE', SIZE)
+    monkeypatch.setattr(command, 'FRAMES', FRAMES)
+    monkeypatch.setattr(command, 'WEIGHTS', tmp_path / 'no judge')
+
+
+def test_the_report_of_two_workers_is_that_of_one(
+        small, checkpoint, tmp_path, monkeypatch):
+    pytest.importorskip('matplotlib')
+    rows = tuple(short(row) for row in (
+        COPY, FULL, PLAIN, *ABLATIONS['c'][1:3]))
+    monkeypatch.setattr(command, 'QUICK', rows)
+    out, work = tmp_path / 'out', tmp_path / 'work'
+    assert command.main([
+        '--quick', '--pairs', '2', '--ckpt_dir', str(checkpoint), '--out',
+        str(out), '--work', str(work), '--workers', '2']) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        'all.jpg', 'c.png', 'fidelity.png', 'pair-0.jpg', 'pair-1.jpg',
+        'results.csv', 'table.md']
+    alone = run(rows, Setup(
+        checkpoint, tmp_path / 'alone', 'test', SIZE, FRAMES), 2)
+    for file in (tmp_path / 'alone').glob('*.jsonl'):
+        lines = [sorted(map(json.loads, path.read_text().splitlines()),
+                        key=lambda r: (r['pair'], r['photo']))
+                 for path in (file, work / file.name)]
+        assert lines[0] == lines[1]
+    with (out / 'results.csv').open(newline='') as file:
+        table = list(csv.DictReader(file))
+    assert len(table) == sum(2 * len(row.photos) for row in rows)
+    for line in table:
+        values = alone[line['row']][int(line['pair']), line['photo']]
+        assert float(line['product_error']) == pytest.approx(
+            values['product_error'], rel=1e-5)
+    text = (out / 'table.md').read_text()
+    assert all(f'`{row.name}`' in text for row in rows)
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--pairs', '0'], '--pairs is 0'),
+    (['--workers', '0'], '--workers is 0'),
+    (['--rows', 'main,worst'], "'worst'"),
+    (['--quick', '--rows', 'main'], 'not allowed with'),
+    (['--seeds', 'train'], 'invalid choice'),
+    (['--unknown'], 'unrecognized'),
+    (['--ckpt_dir', 'no/such/folder'], 'no/such/folder'),
+    (['--out', __file__], 'Cannot write'),
+])
+def test_bad_flags(capsys, flags, message):
+    assert command.main(flags) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('wan.synth.bench: error: ') and message in error
+
+
+def test_without_matplotlib_nothing_is_run(
+        capsys, checkpoint, monkeypatch, tmp_path):
+    monkeypatch.setitem(sys.modules, 'matplotlib', None)
+    assert command.main(['--ckpt_dir', str(checkpoint), '--out',
+                         str(tmp_path)]) == 2
+    assert '[bench]' in capsys.readouterr().err
+
+
+def test_a_row_without_a_photo_has_no_control():
+    assert Row('x', 'x').photos == ('none',)
+    assert PLAIN.photos == ('right', 'wrong')

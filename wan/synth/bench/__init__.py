@@ -1,0 +1,1 @@
+r"""The benchmark: edits of procedural clips against their true answers."""

@@ -1,0 +1,146 @@
+r"""Benchmark the editing methods on procedural clips with a true answer.
+
+    python -m wan.synth.bench --quick
+    python -m wan.synth.bench --rows main --out docs/benchmark
+
+What is finished is kept in --work: a run that was stopped goes on where it
+was, and one with other settings starts anew. OUT gets results.csv (every
+edit), table.md, plots and contact sheets.
+
+Exit status: 0 done, 2 bad input, 1 fault, 130 interrupted.
+"""
+import argparse
+import logging
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import NoReturn
+
+from wan.checks import embedded_checkpoint
+from wan.utils.checkpoint import CheckpointError
+from wan.utils.record import check_writable
+
+from ..judge import WEIGHTS
+from .pairs import SEEDS
+from .plots import require_matplotlib, write_plots
+from .report import score, write_csv, write_sheets, write_table
+from .rows import QUICK, Row, select
+from .run import run
+from .store import Setup
+
+log = logging.getLogger('wan.synth.bench')
+
+SIZE, FRAMES = 128, 17
+PAIRS, QUICK_PAIRS = 64, 4
+# A quick look does not replace the report.
+OUT, QUICK_OUT = Path('docs/benchmark'), Path('outputs/benchmark-quick')
+
+
+class _Parser(argparse.ArgumentParser):
+    def error(self, message: str) -> NoReturn:
+        raise ValueError(f'{message} (--help lists all flags)')
+
+
+def build_parser() -> argparse.ArgumentParser:
+    r"""Every flag; errors are raised as ValueError."""
+    parser = _Parser(
+        prog='python -m wan.synth.bench', description=__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter)
+    what = parser.add_mutually_exclusive_group()
+    what.add_argument(
+        '--quick', action='store_true',
+        help=f'a few rows with few steps, on {QUICK_PAIRS} pairs')
+    what.add_argument(
+        '--rows', help="'main', 'grid', or names of rows or ablations, "
+        'separated by commas (default: main)')
+    parser.add_argument(
+        '--pairs', type=int,
+        help=f'how many (default: {PAIRS}; --quick: {QUICK_PAIRS})')
+    parser.add_argument(
+        '--seeds', choices=SEEDS, default='test',
+        help="'tune' to choose settings by (default: %(default)s)")
+    parser.add_argument(
+        '--ckpt_dir', help='checkpoint folder (default: the embedded model)')
+    parser.add_argument(
+        '--out', type=Path,
+        help=f'folder of the report (default: {OUT}; --quick: {QUICK_OUT})')
+    parser.add_argument(
+        '--work', type=Path, default=Path('outputs/benchmark'),
+        help='folder of the finished edits (default: %(default)s)')
+    parser.add_argument(
+        '--workers', type=int, default=2,
+        help='processes of one thread each (default: %(default)s)')
+    return parser
+
+
+def prepare(
+    argv: Sequence[str] | None
+) -> tuple[argparse.Namespace, tuple[Row, ...], int, Setup]:
+    r"""Flags, rows, number of pairs and setup, all checked.
+
+    Raises:
+        ValueError: the first thing wrong, in one sentence.
+    """
+    args = build_parser().parse_args(argv)
+    rows = QUICK if args.quick else select(
+        'main' if args.rows is None else args.rows)
+    usual = (QUICK_PAIRS, QUICK_OUT) if args.quick else (PAIRS, OUT)
+    pairs = usual[0] if args.pairs is None else args.pairs
+    args.out = args.out or usual[1]
+    for name, value, most in (('pairs', pairs, len(SEEDS[args.seeds])),
+                              ('workers', args.workers, 64)):
+        if not 1 <= value <= most:
+            raise ValueError(f'--{name} is {value}, allowed is 1 to {most}.')
+    for folder in (args.out, args.work):
+        check_writable(folder / 'results.csv')
+    require_matplotlib()
+    setup = Setup(
+        Path(args.ckpt_dir or embedded_checkpoint('pvtt')), args.work,
+        args.seeds, SIZE, FRAMES,
+        WEIGHTS if WEIGHTS.is_file() else None)
+    return args, rows, pairs, setup
+
+
+def report(out: Path, rows: Sequence[Row], setup: Setup, pairs: int,
+           workers: int) -> None:
+    r"""Run what is missing and write the report."""
+    results = run(rows, setup, pairs, workers)
+    scores = [score(row, results[row.name]) for row in rows]
+    write_csv(out / 'results.csv', rows, results)
+    write_table(out / 'table.md', scores, setup, pairs)
+    write_plots(out, scores)
+    write_sheets(out, rows, setup, pairs)
+    log.info('See %s', out)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    r"""Exit code: see the top of this file."""
+    logging.basicConfig(
+        level=logging.INFO, stream=sys.stderr,
+        format='[%(asctime)s] %(levelname)s: %(message)s')
+    try:
+        try:
+            args, rows, pairs, setup = prepare(argv)
+        except ValueError as error:
+            return _fail(2, str(error))
+        if setup.judge is None:
+            log.info('The judge has no weights yet: its columns are left out.')
+        report(args.out, rows, setup, pairs, args.workers)
+    except CheckpointError as error:
+        return _fail(2, str(error))
+    except KeyboardInterrupt:
+        return _fail(130, 'interrupted; what is finished stays')
+    except Exception as error:
+        logging.exception('The benchmark failed.')
+        return _fail(1, f'{type(error).__name__}: {error}')
+    return 0
+
+
+def _fail(code: int, message: str) -> int:
+    message = ' '.join(message.split())
+    print(f'wan.synth.bench: error: {message}', file=sys.stderr)
+    return code
+
+
+if __name__ == '__main__':
+    sys.exit(main())

@@ -1,0 +1,104 @@
+r"""The benchmark's questions: a template, a photo and the true answer."""
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from PIL import Image
+
+from .. import captions
+from ..render import render_photo
+from ..sampling import (
+    TEST_SEEDS,
+    TUNE_SEEDS,
+    sample_clip,
+    sample_pose,
+    sample_product,
+)
+from ..scene import PRODUCT_COLOURS, Clip, Pose, Product, swap
+from ..shapes import SHAPES
+
+# Settings are chosen on the one and reported on the other.
+SEEDS = {'test': TEST_SEEDS, 'tune': TUNE_SEEDS}
+CAPTIONS = ('full', 'hidden')
+
+
+@dataclass(frozen=True)
+class Pair:
+    r"""A template and the product that is to replace its own.
+
+    Args:
+        seed: of the template, and of the noise of every edit of it.
+        clip: the template.
+        product: the new one.
+        wrong: what the control's photo shows instead: of the same shape, but
+            in other colours and another pattern than either product.
+        pose: of `product` and of `wrong` in their photos.
+    """
+    seed: int
+    clip: Clip
+    product: Product
+    wrong: Product
+    pose: Pose
+
+    @property
+    def truth(self) -> Clip:
+        r"""What a perfect edit shows."""
+        return swap(self.clip, self.product)
+
+    def photo(self, which: str) -> Image.Image:
+        r"""RGBA photo of the 'right' or of the 'wrong' product."""
+        product = {'right': self.product, 'wrong': self.wrong}[which]
+        return render_photo(product, self.pose, self.clip.size)
+
+    def prompts(self, caption: str) -> tuple[str, str]:
+        r"""Source and target prompt.
+
+        Args:
+            caption: 'full', or 'hidden': the target prompt does not tell the
+                product's colours and pattern, so they can come from the photo
+                alone. The source prompt is full in either: a user sees the
+                template and can describe it, and what the old product looks
+                like is then guided away from.
+        """
+        target = {'full': captions.full_caption,
+                  'hidden': captions.caption_without_appearance}[caption]
+        return captions.full_caption(self.clip), target(self.truth)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        r"""The products' names in source and target prompt."""
+        return self.clip.product.shape, self.product.shape
+
+
+def make_pair(
+    number: int,
+    seeds: Sequence[int] = TEST_SEEDS,
+    size: int = 128,
+    frames: int = 17,
+) -> Pair:
+    r"""The pair of a number: the same for the same arguments.
+
+    The new product has none of the old one's colours and another pattern; its
+    shape is another in even pairs and the same in odd ones.
+    """
+    seed = seeds[number]
+    clip = sample_clip(seed, size, frames)
+    rng = Random(f'pair {seed}')
+    old, shape = clip.product, clip.product.shape
+    if number % 2 == 0:
+        shape = rng.choice([name for name in SHAPES if name != shape])
+    product = _unlike(rng, shape, old)
+    return Pair(seed, clip, product, _unlike(rng, shape, old, product),
+                sample_pose(rng))
+
+
+def _unlike(rng: Random, shape: str, *others: Product) -> Product:
+    r"""A product that shares neither colour nor pattern with the others."""
+    taken = {other.pattern for other in others}
+    product = sample_product(rng)
+    while product.pattern in taken:
+        product = sample_product(rng)
+    free = [name for name in PRODUCT_COLOURS
+            if not any(name in other.colours for other in others)]
+    colours = tuple(rng.sample(free, len(product.colours)))
+    return replace(product, shape=shape, colours=colours)

@@ -1,0 +1,193 @@
+r"""What a benchmark leaves: every number, a table, contact sheets."""
+import csv
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from wan.refdrop.photo import Product
+from wan.utils.compare import contact_sheet
+from wan.utils.record import atomic_write
+
+from ..captions import full_caption
+from ..render import render_clip
+from .pairs import SEEDS, Pair, make_pair
+from .rows import BEST, MAIN, Row
+from .stats import Interval, bootstrap, paired
+from .store import SHOWN_FRAMES, SHOWN_PAIRS, Results, Setup, read_strip
+
+# Of all bootstraps: the same resamples of the pairs for every row.
+SEED = 0
+# The control: product error with the wrong photo less that with the right
+# one. What is above 0 has come from the photo.
+CONTROL = 'right_minus_wrong'
+# Column: (heading, digits, which way is better).
+COLUMNS = {
+    'product_error': ('product error', 3, '↓'),
+    CONTROL: ('right minus wrong', 3, '↑'),
+    'colour_error': ('colour error', 3, '↓'),
+    'structure': ('structure', 3, '↑'),
+    'gradient_error': ('gradient error', 3, '↓'),
+    'checkerboard': ('checkerboard', 2, '→ 1'),
+    'background_psnr': ('background PSNR', 1, '↑'),
+    'background_ssim': ('background SSIM', 3, '↑'),
+    'mask_iou': ('mask IoU', 3, '↑'),
+    'displacement_error': ('displacement error', 2, '↓'),
+    'consistency': ('consistency', 3, ''),
+    'motion': ('motion', 3, ''),
+    'judge_shape': ('shape', 2, '↑'),
+    'judge_pattern': ('pattern', 2, '↑'),
+    'judge_colour': ('main colour', 2, '↑'),
+    'judge_colours': ('all colours', 2, '↑'),
+    'judge_surface': ('surface', 2, '↑'),
+    'judge_surface_colour': ('surface colour', 2, '↑'),
+}
+TABLES = {
+    'Product': (
+        'product_error', CONTROL, 'colour_error', 'structure',
+        'gradient_error', 'checkerboard'),
+    'Background and motion': (
+        'background_psnr', 'background_ssim', 'mask_iou',
+        'displacement_error', 'consistency', 'motion'),
+    'Share of clips that the judge reads as the truth': (
+        'judge_shape', 'judge_pattern', 'judge_colour', 'judge_colours',
+        'judge_surface', 'judge_surface_colour'),
+}
+
+
+@dataclass(frozen=True)
+class Score:
+    r"""A row and the intervals of its measures, the control included.
+
+    Args:
+        right: of each measure, with the right photo or without any.
+        wrong: the same with the wrong photo; empty if the row reads none.
+    """
+    row: Row
+    right: Mapping[str, Interval]
+    wrong: Mapping[str, Interval]
+
+
+def score(row: Row, results: Results) -> Score:
+    r"""Summarise a row over all pairs."""
+    photos = {
+        photo: [results[key] for key in sorted(results) if key[1] == photo]
+        for photo in row.photos}
+    means = [{name: bootstrap([v[name] for v in values], SEED)
+              for name in values[0]} for values in photos.values()]
+    if row.ref is None:
+        return Score(row, means[0], {})
+    errors = ([v['product_error'] for v in photos[photo]]
+              for photo in ('wrong', 'right'))
+    return Score(row, {**means[0], CONTROL: paired(*errors, SEED)}, means[1])
+
+
+def write_csv(
+    path: Path, rows: Sequence[Row], results: Mapping[str, Results]
+) -> None:
+    r"""Every measure of every edit."""
+    with atomic_write(path) as temporary, \
+            temporary.open('w', newline='', encoding='utf-8') as file:
+        measures = list(next(iter(results[rows[0].name].values())))
+        table = csv.writer(file, lineterminator='\n')
+        table.writerow(['row', 'family', 'pair', 'photo', *measures])
+        for row in rows:
+            for (number, photo), values in sorted(results[row.name].items()):
+                table.writerow([row.name, row.family, number, photo, *(
+                    f'{values[name]:.6g}' for name in measures)])
+
+
+def write_table(
+    path: Path, scores: Sequence[Score], setup: Setup, pairs: int
+) -> None:
+    r"""Mean and interval of each measure, in Markdown."""
+    lines = [
+        '# Benchmark', '',
+        f'{pairs} pairs of the {setup.seeds} seeds, {setup.frames} frames of '
+        f'{setup.size}x{setup.size}. Mean [95 % interval over the pairs]; '
+        f'↑ more is better, ↓ less is, → 1 as in the truth.', '',
+        '"Right minus wrong" is the control: the product error with another '
+        "product's photo less that with the right one, pair by pair. Above 0, "
+        'something of the photo has arrived.', '']
+    for title, names in TABLES.items():
+        there = [name for name in names
+                 if any(name in s.right for s in scores)]
+        if there:
+            lines += [f'## {title}', '', *_table(scores, there), '']
+    with atomic_write(path) as temporary:
+        temporary.write_text('\n'.join(lines).rstrip() + '\n', 'utf-8')
+
+
+def _table(scores, names) -> list[str]:
+    heads = (COLUMNS[name] for name in names)
+    lines = ['| row | method | ' + ' | '.join(
+        f'{title} {better}'.rstrip() for title, _, better in heads) + ' |',
+        '|---|---|' + '---|' * len(names)]
+    for s in scores:
+        cells = (_cell(s.right.get(name), COLUMNS[name][1]) for name in names)
+        lines.append(
+            f'| `{s.row.name}` | {s.row.title} | ' + ' | '.join(cells) + ' |')
+    return lines
+
+
+def _cell(value: Interval | None, digits: int) -> str:
+    if value is None:
+        return ''
+    mean, low, high = (f'{number:.{digits}f}' for number in value)
+    return f'{mean} [{low}, {high}]'
+
+
+def write_sheets(
+    out: Path, rows: Sequence[Row], setup: Setup, pairs: int
+) -> None:
+    r"""pair-N.jpg for the first pairs, all.jpg with one frame of each.
+
+    Only rows of the main table are shown where there are any.
+    """
+    names = {row.name for row in MAIN}
+    shown = [row for row in rows if row.name in names] or rows
+    for old in out.glob('pair-*.jpg'):
+        old.unlink()
+    clips = []
+    for number in range(min(pairs, SHOWN_PAIRS)):
+        pair = make_pair(
+            number, SEEDS[setup.seeds], setup.size, setup.frames)
+        clips.append(_clips(pair, number, shown, setup))
+        told = {'template': pair.clip, 'truth': pair.truth}
+        _save([(f'{label}: {full_caption(told[label])}' if label in told
+                else label, clip) for label, clip in clips[-1].items()],
+              SHOWN_FRAMES, out / f'pair-{number}.jpg')
+    # Of each pair one frame, side by side as if they were a clip.
+    _save([(label, torch.cat([_middle(pair[label]) for pair in clips], 1))
+           for label in clips[0]], len(clips), out / 'all.jpg')
+
+
+def _clips(
+    pair: Pair, number: int, rows: Sequence[Row], setup: Setup
+) -> dict[str, torch.Tensor]:
+    r"""By label: template, photos, truth and the rows' edits."""
+
+    def photo(which):
+        return Product(pair.photo(which)).fitted((setup.size, setup.size))[0]
+
+    clips = {'template': render_clip(pair.clip), 'photo': photo('right'),
+             'truth': render_clip(pair.truth)}
+    for row in rows:
+        clips[row.title] = read_strip(
+            setup.strip_file(row, number, row.photos[0]))
+        if row.name == BEST.name:
+            clips['wrong photo'] = photo('wrong')
+            clips[f'{row.title}, wrong photo'] = read_strip(
+                setup.strip_file(row, number, 'wrong'))
+    return clips
+
+
+def _middle(clip: torch.Tensor) -> torch.Tensor:
+    return clip[:, clip.size(1) // 2][:, None]
+
+
+def _save(pictures, columns: int, path: Path) -> None:
+    with atomic_write(path) as temporary:
+        contact_sheet(pictures, columns).save(
+            temporary, quality=92, subsampling=0)

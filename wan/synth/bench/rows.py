@@ -1,0 +1,194 @@
+r"""The rows of the benchmark: which methods, with which settings.
+
+What all edits have in common stands first; a row names only what is its own.
+Ablations change one setting of the reference at a time, starting from `REF`.
+"""
+import hashlib
+import json
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+
+from wan.edit_config import EditConfig
+from wan.refdrop.config import BRANCHES, LAYERS, PRESETS, ROPES, RefConfig
+
+EDIT = EditConfig(
+    sample_steps=25, strength=0.7, sample_guide_scale=7.5,
+    fg_zeta_scale=1e-3, bg_zeta_scale=1e-1)
+# The pull toward the template where no mask says where it may be strong.
+UNMASKED = replace(EDIT, bg_zeta_scale=1e-2)
+SDEDIT = replace(EDIT, edit_method='sdedit', sample_guide_scale=5.0)
+FLOWEDIT = replace(
+    EDIT, edit_method='flowedit', sample_guide_scale=7.5, src_guide_scale=2.5)
+QUICK_STEPS = 8
+
+# Where the ablations start.
+REF = RefConfig.from_preset('strong', ref_t='0.7')
+# What the paper and the design's first version say, nothing else tuned.
+PLAIN_REF = RefConfig(ref_c=(0.5,))
+BEST_REF = RefConfig.from_preset('best' if 'best' in PRESETS else 'strong')
+
+KINDS = ('copy', 'round_trip', 'ceiling', 'edit', 'attempt')
+FAMILIES = {
+    'bound': 'no edit', 'text': 'text only', 'attempt': 'public attempt',
+    'reference': 'with the photo'}
+MASKS = ('true', 'velocity', 'words', 'none')
+
+
+@dataclass(frozen=True)
+class Row:
+    r"""A method and its settings.
+
+    Args:
+        name: as `--rows` takes it.
+        title: what it is, for readers.
+        family: key of `FAMILIES`.
+        kind: 'copy' of the template, its 'round_trip' through the VAE, the
+            'ceiling' (the truth's round trip), an 'edit', or an 'attempt':
+            the public one's way of reading the photo, see `attempt`.
+        edit: of the loop.
+        ref: of the photo; None edits by text alone.
+        caption: 'full' or 'hidden', see `Pair.prompts`.
+        mask: of the product: the 'true' one of the template, found by
+            'velocity' or by 'words', or 'none'.
+    """
+    name: str
+    title: str
+    family: str = 'reference'
+    kind: str = 'edit'
+    edit: EditConfig = EDIT
+    ref: RefConfig | None = None
+    caption: str = 'hidden'
+    mask: str = 'true'
+
+    @property
+    def photos(self) -> tuple[str, ...]:
+        r"""The photos it is run with; 'wrong' is the control."""
+        return ('none',) if self.ref is None else ('right', 'wrong')
+
+    def key(self, **facts: object) -> str:
+        r"""A hash of everything a result depends on.
+
+        Rows of the same settings have the same key, and share results.
+
+        Args:
+            facts: what is outside the row: checkpoint, seeds, versions.
+        """
+        settings = asdict(self)
+        for name in ('name', 'title', 'family'):
+            del settings[name]
+        text = json.dumps(settings | facts, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def unmasked(row: Row) -> Row:
+    r"""The row without any mask, and with the whole photo."""
+    ref = row.ref and replace(
+        row.ref, ref_key_mask=False, ref_query_mask=False)
+    return replace(row, mask='none', edit=UNMASKED, ref=ref)
+
+
+def _attempt(c: float) -> Row:
+    r"""Who reads, and how, is fixed by the kind; c alone is free."""
+    ref = RefConfig(ref_c=(c,), ref_branches='all')
+    return unmasked(Row(
+        f'attempt_c{c:g}', f'public attempt, c {c:g}', 'attempt', 'attempt',
+        ref=ref))
+
+
+FULL = Row(
+    'flowalign_full', 'FlowAlign, prompt tells all', 'text', caption='full')
+HIDDEN = Row(
+    'flowalign_hidden', 'FlowAlign, prompt hides the appearance', 'text')
+PLAIN = Row('refdrop', 'RefDrop, t 0, c 0.5', ref=PLAIN_REF)
+BEST = Row('best', 'RefDrop, best settings', ref=BEST_REF)
+
+MAIN: tuple[Row, ...] = (
+    Row('copy', 'copy of the template', 'bound', 'copy'),
+    Row('round_trip', 'template through the VAE', 'bound', 'round_trip'),
+    Row('ceiling', 'truth through the VAE', 'bound', 'ceiling'),
+    Row('sdedit', 'SDEdit, prompt tells all', 'text', edit=SDEDIT,
+        caption='full', mask='none'),
+    Row('flowedit', 'FlowEdit, prompt tells all', 'text', edit=FLOWEDIT,
+        caption='full', mask='none'),
+    FULL,
+    HIDDEN,
+    _attempt(0.2),
+    _attempt(0.5),
+    unmasked(replace(
+        PLAIN, name='refdrop_unmasked', title='RefDrop, t 0, no masks')),
+    PLAIN,
+    BEST,
+    replace(BEST, name='best_found', mask='velocity',
+            title='RefDrop, best settings, mask found'),
+)
+QUICK: tuple[Row, ...] = tuple(
+    replace(row, edit=replace(row.edit, sample_steps=QUICK_STEPS))
+    for row in MAIN if row.name in (
+        'copy', 'round_trip', 'flowalign_full', 'flowalign_hidden',
+        'attempt_c0.5', 'refdrop', 'best'))
+
+
+def _varied(axis: str, field: str, values: Iterable, **others) -> tuple:
+    r"""Rows that differ in one field of `REF`; names have no commas."""
+    return tuple(
+        Row(f'{axis}={_label(value)}', f'{axis} {_label(value)}',
+            ref=replace(REF, **{field: value}, **others))
+        for value in values)
+
+
+def _label(value: object) -> str:
+    if isinstance(value, tuple):
+        return '+'.join(f'{number:g}' for number in value)
+    return str(value).replace(',', '+')
+
+
+def _masks() -> tuple[Row, ...]:
+    r"""Who is held to the product, and where the mask comes from."""
+    base = Row('masks=both', 'masks both', ref=REF)
+    parts = [replace(base, name=f'masks={name}', title=f'masks {name}',
+                     ref=replace(REF, ref_key_mask=keys,
+                                 ref_query_mask=queries))
+             for name, keys, queries in (
+                 ('keys', True, False), ('queries', False, True),
+                 ('neither', False, False))]
+    found = [replace(base, name=f'masks={mask}', title=f'masks by {mask}',
+                     mask=mask) for mask in ('velocity', 'words')]
+    off = replace(base, name='masks=none', title='no masks')
+    return base, *parts, *found, unmasked(off)
+
+
+LEVELS = ('0', '0.3', '0.5', '0.7', 'match', '0.3,0.5,0.7')
+# One setting each: what is on the horizontal axis of its plot.
+ABLATIONS: dict[str, tuple[Row, ...]] = {
+    'c': _varied('c', 'ref_c', [
+        (c,) for c in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)]),
+    'branches': _varied('branches', 'ref_branches', BRANCHES),
+    'rope': _varied('rope', 'ref_rope', ROPES),
+    't': _varied('t', 'ref_t', LEVELS),
+    'noised': _varied(
+        'noised', 'ref_t', ('0.3', '0.5', '0.7', 'match'), ref_noised=True),
+    'layers': _varied('layers', 'ref_layers', LAYERS),
+    'stats': _varied('stats', 'ref_stats', ('none', 'norm', 'full')),
+    'masks': _masks(),
+}
+GRID: tuple[Row, ...] = (
+    *MAIN, *(row for rows in ABLATIONS.values() for row in rows))
+
+
+def select(text: str) -> tuple[Row, ...]:
+    r"""The rows that `--rows` names: 'main', 'grid', or names of rows.
+
+    An ablation's name ('c', 'rope', ...) stands for all its rows.
+
+    Raises:
+        ValueError: a name that no row has.
+    """
+    sets = {'main': MAIN, 'grid': GRID, **ABLATIONS,
+            **{row.name: (row,) for row in GRID}}
+    chosen: dict[str, Row] = {}
+    for name in text.split(','):
+        if name.strip() not in sets:
+            raise ValueError(
+                f'--rows has {name.strip()!r}; allowed: {", ".join(sets)}.')
+        chosen |= {row.name: row for row in sets[name.strip()]}
+    return tuple(chosen.values())
