@@ -13,14 +13,12 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[dev]'
 	touch $@
 
-# The example edited with random weights: shows the way, not the quality.
+# The example, edited by the embedded model.
 demo: venv
-	$(BIN)/python tools/random_checkpoint.py $(OUT)/random-checkpoint
 	$(BIN)/python generate.py --task pvtt --config configs/pvtt/demo.yaml \
-		--ckpt_dir $(OUT)/random-checkpoint --save_file $(OUT)/demo.mp4
-	@echo 'Weights are random: the product becomes noise, the rest is kept.'
-	@echo 'See $(OUT)/demo_sheet.png; for real edits give --ckpt_dir an'
-	@echo 'official checkpoint, see README.md.'
+		--save_file $(OUT)/demo.mp4
+	@echo 'Template, photo and result: $(OUT)/demo_sheet.png and'
+	@echo '$(OUT)/demo_comparison.mp4; the result alone: $(OUT)/demo.mp4'
 
 test: venv
 	$(BIN)/python -m pytest

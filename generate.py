@@ -7,7 +7,7 @@ from typing import NoReturn
 
 from wan import tasks
 from wan.checks import DTYPES
-from wan.configs import SIZE_CONFIGS
+from wan.configs import SIZE_CONFIGS, WAN_CONFIGS
 from wan.edit_config import EditConfig
 from wan.experiment import experiment_flags
 from wan.modules.attention import BACKENDS
@@ -18,7 +18,7 @@ from wan.utils.flags import add_flags
 from wan.utils.utils import str2bool
 
 EXAMPLE_PROMPT = {
-    name: {'prompt': tasks.TASKS[tasks.family(name)].prompt}
+    name: {'prompt': tasks.defaults(name, WAN_CONFIGS.get(name, {}))['prompt']}
     for name in tasks.task_names()
 }
 
@@ -54,7 +54,8 @@ def _add_job(parser: argparse.ArgumentParser) -> None:
         'model has; pvtt: nearest to the template)')
     job.add_argument(
         '--frame_num', type=int,
-        help="frames, 4n + 1 (default: 81; image: 1; pvtt: the template's)")
+        help="frames, 4n + 1 (default: 81; t2v-tiny: 17; image: 1; pvtt: the "
+        "template's, at most as many as the model makes)")
     job.add_argument('--prompt', help='what to show')
     job.add_argument(
         '--n_prompt', help="what not to show (default: the model's own)")
@@ -72,7 +73,8 @@ def _add_sampling(parser: argparse.ArgumentParser) -> None:
         '--sample_solver', default='unipc', choices=list(SOLVERS),
         help='(default: %(default)s)')
     sampling.add_argument(
-        '--sample_steps', type=int, help='steps (default: 50)')
+        '--sample_steps', type=int,
+        help='steps (default: 50; of the embedded model: 25)')
     sampling.add_argument(
         '--sample_shift', type=float,
         help='shift of the noise schedule (default: 5)')
@@ -151,7 +153,9 @@ def _add_extension(parser: argparse.ArgumentParser) -> None:
 
 def _add_machine(parser: argparse.ArgumentParser) -> None:
     machine = parser.add_argument_group('model and machine')
-    machine.add_argument('--ckpt_dir', help='folder of the weights')
+    machine.add_argument(
+        '--ckpt_dir', help='folder of the weights (default: the embedded '
+        'model, of t2v-tiny and pvtt only)')
     machine.add_argument(
         '--device', help='cuda, cuda:1, mps, cpu (default: the best there is)')
     machine.add_argument(

@@ -116,7 +116,7 @@ def test_shipped_files_hold_the_known_settings(path):
         'strength': 0.7, 'sample_guide_scale': 19.5, 'fg_zeta_scale': 1e-3,
         'bg_zeta_scale': 1e-1}
     args = parsed(path)
-    assert args.sample_steps == (20 if demo else 50)
+    assert args.sample_steps == (25 if demo else 50)
     assert args.use_mask and args.use_reference and args.base_seed == 0
     assert (args.source_blend or '') in args.source_prompt
     assert (args.target_blend or '') in args.target_prompt

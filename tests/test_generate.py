@@ -169,7 +169,7 @@ def test_five_frames_repeat_too(clip, sample):
 
 
 @pytest.mark.parametrize('more', (
-    ('--base_seed', 2), ('--prompt', 'a blue bag'), ('--n_prompt', ''),
+    ('--base_seed', 2), ('--prompt', 'a blue bag'), ('--n_prompt', 'a red bag'),
     ('--sample_guide_scale', 1), ('--sample_shift', 2),
     ('--sample_steps', 3), ('--sample_solver', 'dpm++'),
     ('--sample_solver', 'euler')))
@@ -208,7 +208,7 @@ def test_dry_run_prints_the_plan_and_reads_no_weights(
             shell, path, '--frame_num', 17, '--dtype', 'float32',
             '--dry_run')) == 0
     out = capsys.readouterr().out
-    for part in ('cpu, float32', '6 layers of 192', '3x17x128x128',
+    for part in ('cpu, float32', '4 layers of 256', '3x17x128x128',
                  '16x5x16x16, 320 tokens', '2 steps x 2 evaluations',
                  'denoise', 'decode', 'peak memory', str(path)):
         assert part in out
@@ -305,7 +305,7 @@ def damage_config(copy, **changes):
     (lambda c: (c / 'config.json').write_text('{'), 'describes no model'),
     (lambda c: (c / 'config.json').write_text('[1]'), 'describes no model'),
     (lambda c: damage_config(c, num_heads=7),
-     'dim 192 must split into 7 heads'),
+     'dim 256 must split into 7 heads'),
     (lambda c: damage_config(c, dim='wide'), 'describes no model'),
     (lambda c: damage_config(c, model_type='i2v'),
      'needs a checkpoint of type t2v'),
@@ -317,8 +317,10 @@ def test_incomplete_checkpoints(copy, tmp_path, capsys, damage, told):
 
 
 def test_no_checkpoint_named(tmp_path, capsys):
-    said = failure(capsys, 2, ['--task', 't2v-tiny', '--size', '128*128'])
-    assert said == '--ckpt_dir is missing: the folder of the weights.'
+    said = failure(capsys, 2, ['--task', 't2v-1.3B', '--size', '832*480'])
+    assert said == (
+        '--ckpt_dir is missing: the folder of the weights (only t2v-tiny and '
+        'pvtt can do with the embedded model).')
 
 
 def test_wrong_keys_are_named_and_counted(checkpoint, tmp_path, capsys):

@@ -23,6 +23,7 @@ from tests.cli import (
     small_disk,
 )
 from tests.utils.media import ffmpeg, make_clip
+from wan.configs import WAN_CONFIGS
 from wan.refdrop import photo as refdrop_photo
 from wan.utils.video import probe
 
@@ -150,8 +151,8 @@ def test_record_of_an_edit(whole):
     assert found['edit']['sample_steps'] == 3
     assert found['reference']['ref_c'] == [0.2]
     assert found['notes'] == [
-        'Only the first 5 frames of the template (at 16 a second) are '
-        'edited; the rest is dropped.']
+        'The template has only 8 frames at 16 a second; 5 are edited, not '
+        '17.']
     for name in ('background_psnr', 'background_ssim', 'motion_difference',
                  'background_psnr_round_trip'):
         assert isinstance(found['metrics'][name], float)
@@ -226,8 +227,9 @@ def test_rotation_is_applied(shell, media, tmp_path):
 @pytest.mark.parametrize('seconds, wanted, used, said', (
     (1.1, None, 17, 'Only the first 17 frames'),
     (1.1, 5, 5, 'Only the first 5 frames'),
-    (0.6, 81, 9, 'The template has only 10 frames'),
-    (0.3125, None, 5, None), (8, None, 81, 'Only the first 81 frames')))
+    (0.6, 81, 9, 'The template has only 10 frames at 16 a second; 9 are '
+     'edited, not 81.'),
+    (0.3125, 5, 5, None), (8, 81, 81, 'Only the first 81 frames')))
 def test_how_many_frames_are_used(
         shell, media, tmp_path, seconds, wanted, used, said):
     path = make_clip(tmp_path / 'clip.mp4',
@@ -241,6 +243,18 @@ def test_how_many_frames_are_used(
         generate.parse_args([*given, *map(str, count)])).inputs
     assert read.clip.shape == (3, used, 128, 128)
     assert [note[:len(said)] for note in read.notes] == ([said] if said else [])
+
+
+def test_a_model_that_knows_no_length_takes_the_templates(
+        shell, media, tmp_path, monkeypatch):
+    monkeypatch.delitem(WAN_CONFIGS['t2v-tiny'], 'defaults')
+    path = make_clip(tmp_path / 'clip.mp4',
+                     source='color=s=128x128:r=16:d=6')
+    args = generate.parse_args(flags(
+        shell, media, tmp_path / 'x.mp4', '--src_video', path))
+    args.frame_num = None
+    read = generate.tasks.prepare(args).inputs
+    assert read.clip.shape == (3, 81, 128, 128)
 
 
 def test_the_nearest_size_is_taken_unless_one_is_given(
@@ -351,7 +365,7 @@ def test_edit_everywhere(edit, base, tmp_path):
     ('ref_branches', 'split'), ('ref_branches', 'all'), ('ref_rope', 'none'),
     ('ref_rope', 'offset'), ('ref_rope', 'box'), ('ref_t', '0.6'),
     ('ref_t', '0.3,0.6'), ('ref_t', 'match'), ('ref_stats', 'norm'),
-    ('ref_stats', 'full'), ('ref_layers', 'deep'), ('ref_layers', '1-2,4'),
+    ('ref_stats', 'full'), ('ref_layers', 'deep'), ('ref_layers', '1,2-3'),
     ('ref_steps', '0-0.5'), ('ref_key_mask', False),
     ('ref_query_mask', False)))
 def test_every_setting_is_recorded_and_matters(edit, base, name, value):
@@ -369,7 +383,7 @@ def test_noised_reference(edit):
 
 @pytest.mark.parametrize('more', (
     ('--ref_rope', 'spatial'), ('--ref_preset', 'default'),
-    ('--ref_layers', '0-5'), ('--attention', 'auto')))
+    ('--ref_layers', '0-3'), ('--attention', 'auto')))
 def test_what_must_not_matter_to_one_frame(edit, base, more):
     assert torch.equal(frames(edit(*more).path), frames(base))
 
@@ -558,7 +572,7 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--target_image', 'A,A', '--ref_c', '0.7,0.7'), 'their sum at most 1'),
     (('--target_mask', 'A,A'), '--target_mask names 2 masks for 1 photos'),
     (('--ref_preset', 'weak'), "invalid choice: 'weak'"),
-    (('--ref_layers', '70-80'), 'names no block of this model: it has 0 to 5'),
+    (('--ref_layers', '70-80'), 'names no block of this model: it has 0 to 3'),
     (('--ref_layers', 'upper'), "ref_layers is 'upper'"),
     (('--ref_steps', '0.8-0.2'), 'ref_steps'),
     (('--ref_branches', 'most'), 'allowed: target, both, split, all'),

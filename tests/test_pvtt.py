@@ -296,6 +296,7 @@ def test_branch_velocity_reuses_the_text(pipe):
     source, target = (velocity.contexts[k] for k in
                       (('source',), ('target',)))
     assert len(velocity.contexts) == 2
-    assert len(source.projected) == len(target.projected) == 6
+    assert len(source.projected) == len(target.projected) == len(
+        pipe.model.blocks)
     with pytest.raises(ValueError, match='frame_num'):
         pipe.generate(torch.zeros(3, 4, 32, 48), (), SOURCE, TARGET)

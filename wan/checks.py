@@ -21,6 +21,9 @@ DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 # One frame more is what `read_video` reads in one go, to see what is left.
 MAX_FRAME_NUM = 1997
 MODEL_TYPES = {'t2i': 't2v', 'pvtt': 't2v'}
+# The small model that comes with the repository, and who can do with it.
+EMBEDDED = Path(__file__).parents[1] / 'checkpoints' / 'tiny'
+EMBEDDED_TASKS = ('t2v-tiny', 'pvtt')
 
 
 def family(task: str) -> str:
@@ -74,6 +77,24 @@ def usable_device(args: Namespace) -> tuple[torch.device, torch.dtype]:
     return device, DTYPES.get(args.dtype) or default_dtype(device)
 
 
+def embedded_checkpoint(task: str) -> str:
+    r"""The folder that a --ckpt_dir left out means.
+
+    Raises:
+        ValueError: the task needs another model, or the folder is not there.
+    """
+    if task not in EMBEDDED_TASKS:
+        raise ValueError(
+            f'--ckpt_dir is missing: the folder of the weights (only '
+            f'{" and ".join(EMBEDDED_TASKS)} can do with the embedded model).')
+    if not EMBEDDED.is_dir():
+        raise ValueError(
+            f'--ckpt_dir is missing, and the embedded model is not at '
+            f'{EMBEDDED}: it comes with a clone of the repository, not with '
+            f'an installed package.')
+    return str(EMBEDDED)
+
+
 def read_model(
     args: Namespace
 ) -> tuple[EasyDict, tuple[str, ...], WanModel]:
@@ -81,8 +102,6 @@ def read_model(
 
     --task pvtt takes any text-to-video checkpoint: its width tells which.
     """
-    if args.ckpt_dir is None:
-        raise ValueError('--ckpt_dir is missing: the folder of the weights.')
     # The files that all text-to-video checkpoints share have one name.
     name = 't2v-14B' if args.task == 'pvtt' else args.task
     check_checkpoint(args.ckpt_dir, WAN_CONFIGS[name])

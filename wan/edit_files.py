@@ -204,7 +204,7 @@ def _template(args, info, size) -> tuple[torch.Tensor, list[str]]:
     if wanted is not None and used < wanted:
         notes.append(
             f'The template has only {count} frames at {FPS} a second; '
-            f'{used} of --frame_num {wanted} are edited.')
+            f'{used} are edited, not {wanted}.')
     elif used < count:
         notes.append(
             f'Only the first {used} frames of the template (at {FPS} a '

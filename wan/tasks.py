@@ -9,7 +9,7 @@ import random
 import tempfile
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -21,6 +21,7 @@ from .checks import (
     check_outputs,
     check_values,
     check_words,
+    embedded_checkpoint,
     family,
     read_model,
     usable_device,
@@ -46,6 +47,9 @@ log = logging.getLogger(__name__)
 INPUTS = (
     'config', 'src_video', 'src_mask', 'target_image', 'target_mask',
     'reverse', 'ref_bank')
+# Flags whose defaults stand in the table.
+DEFAULTS = ('prompt', 'size', 'frame_num', 'sample_steps', 'sample_shift',
+            'sample_guide_scale')
 
 
 @dataclass(frozen=True)
@@ -73,7 +77,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Task:
-    r"""One row of the table; the defaults stand for flags left out."""
+    r"""One row of the table; its values are the defaults of flags.
+
+    A model's config may have its own, see `defaults`.
+    """
     run: Callable[[Job, WanPipeline], None]
     pipeline: type[WanPipeline]
     prompt: str | None = None
@@ -90,6 +97,13 @@ def task_names() -> list[str]:
     return [n for n in WAN_CONFIGS if family(n) in TASKS] + ['pvtt']
 
 
+def defaults(task: str, config: Mapping) -> dict[str, object]:
+    r"""What flags left out mean: the model's own word, else the task's."""
+    row, own = TASKS[family(task)], config.get('defaults', {})
+    return {name: getattr(row, name) for name in DEFAULTS} | own.get(
+        family(task), {})
+
+
 def prepare(args: Namespace) -> Job:
     r"""Fill in defaults and check everything that can be checked unloaded.
 
@@ -97,16 +111,12 @@ def prepare(args: Namespace) -> Job:
         ValueError: the first thing wrong, in one sentence.
     """
     args = Namespace(**vars(args))
-    task = TASKS[family(args.task)]
-    if args.prompt is None and task.prompt:
-        args.prompt = task.prompt
-        log.info('No --prompt given, using: %s', args.prompt)
-    if args.task == 'pvtt' and args.sample_guide_scale is None:
-        args.sample_guide_scale = GUIDE_SCALES.get(args.edit_method)
-    for name in ('frame_num', 'sample_steps', 'sample_shift',
-                 'sample_guide_scale'):
-        if getattr(args, name) is None:
-            setattr(args, name, getattr(task, name))
+    if args.ckpt_dir is None:
+        args.ckpt_dir = embedded_checkpoint(args.task)
+        log.info('No --ckpt_dir given, using the small embedded model in %s; '
+                 'official weights come with --ckpt_dir.', args.ckpt_dir)
+    config, sizes, model = read_model(args)
+    _fill(args, config, sizes)
     check_values(args)
     if args.use_prompt_extend:
         check_extension(args)
@@ -115,7 +125,6 @@ def prepare(args: Namespace) -> Job:
     if args.base_seed < 0:
         args.base_seed = random.randint(0, 2**63 - 1)
     device, dtype = usable_device(args)
-    config, sizes, model = read_model(args)
     job = {'config': config, 'device': device, 'dtype': dtype}
     if args.task == 'pvtt':
         inputs = read_inputs(args, sizes, model.num_layers)
@@ -123,16 +132,13 @@ def prepare(args: Namespace) -> Job:
         job |= _edit_plan(inputs)
         prompt = args.target_prompt
     else:
-        if args.size is None:
-            # The widest where the model does not have the usual one.
-            args.size = task.size if task.size in sizes else max(
-                sizes, key=lambda size: SIZE_CONFIGS[size][0])
         job |= _text_plan(args, sizes)
         prompt = args.prompt
+    suffixes = TASKS[family(args.task)].suffixes
     path = Path(args.save_file or default_save_path(
-        args.task, job['size'], args.base_seed, prompt, task.suffixes[0]))
+        args.task, job['size'], args.base_seed, prompt, suffixes[0]))
     width, height = job['size']
-    check_writable(path, task.suffixes, 3 * width * height * job['frame_num'])
+    check_writable(path, suffixes, 3 * width * height * job['frame_num'])
     beside = companions(path).values() if args.task == 'pvtt' else ()
     check_outputs(
         [path, path.with_suffix('.json'), *beside],
@@ -140,6 +146,22 @@ def prepare(args: Namespace) -> Job:
     args.save_file = str(path)
     record = RunRecord(vars(args), args.base_seed)
     return Job(args=args, save_file=path, record=record, **job)
+
+
+def _fill(args: Namespace, config: EasyDict, sizes: Sequence[str]) -> None:
+    r"""Give the flags left out their values."""
+    values, method = defaults(args.task, config), args.edit_method
+    if values['size'] not in (None, *sizes):
+        # The widest where the model does not have the usual one.
+        values['size'] = max(sizes, key=lambda size: SIZE_CONFIGS[size][0])
+    if args.task == 'pvtt' and method != EditConfig.edit_method:
+        values['sample_guide_scale'] = GUIDE_SCALES.get(
+            method, values['sample_guide_scale'])
+    if args.prompt is None and values['prompt']:
+        log.info('No --prompt given, using: %s', values['prompt'])
+    for name, value in values.items():
+        if getattr(args, name) is None:
+            setattr(args, name, value)
 
 
 def _text_plan(args: Namespace, sizes: Sequence[str]) -> dict:

@@ -1,0 +1,59 @@
+r"""The example files: as drawn, and described in the words of the generator."""
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+from PIL import Image
+
+from tools import make_examples
+from wan.synth import VOCABULARY, full_caption, product_mask, swap
+from wan.synth.captions import describe, words
+from wan.utils.video import probe, read_video
+
+ROOT = Path(make_examples.__file__).parents[1]
+FILES = ('product.png', 'template.mp4', 'template_mask.mp4')
+
+
+@pytest.fixture(scope='module')
+def drawn(tmp_path_factory):
+    folder = tmp_path_factory.mktemp('drawn') / 'new'
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, 'argv', ['make_examples.py', str(folder)])
+        make_examples.main()
+    assert sorted(path.name for path in folder.iterdir()) == list(FILES)
+    return folder
+
+
+def test_the_committed_files_are_the_drawn_ones(drawn):
+    photos = [np.asarray(Image.open(folder / 'product.png'), int)
+              for folder in (drawn, ROOT / 'examples')]
+    assert photos[0].shape == (256, 256, 4)
+    # float32 arithmetic differs a little between machines
+    assert abs(photos[0] - photos[1]).max() <= 2
+    for name in FILES[1:]:
+        info = probe(ROOT / 'examples' / name)
+        assert (info.width, info.height, info.fps) == (128, 128, 16)
+        videos = [read_video(folder / name)
+                  for folder in (drawn, ROOT / 'examples')]
+        assert videos[0].shape == (3, 17, 128, 128)
+        assert (videos[0] - videos[1]).abs().mean() < 0.01
+
+
+def test_the_mask_is_of_the_template(drawn):
+    mask = (read_video(drawn / 'template_mask.mp4').mean(0) + 1) / 2
+    assert (mask - product_mask(make_examples.TEMPLATE)).abs().mean() < 0.01
+    assert 0.1 < mask.mean() < 0.5
+
+
+def test_the_prompts_of_the_demo_are_the_captions():
+    template = make_examples.TEMPLATE
+    edited = swap(template, make_examples.PRODUCT)
+    demo = yaml.safe_load(
+        (ROOT / 'configs/pvtt/demo.yaml').read_text('utf-8'))['video']
+    for side, clip in (('source', template), ('target', edited)):
+        assert demo[f'{side}_prompt'] == full_caption(clip)
+        assert demo[f'{side}_blend'] == describe(clip.product).removeprefix(
+            'a ')
+        assert set(words(demo[f'{side}_prompt'])) <= set(VOCABULARY)
