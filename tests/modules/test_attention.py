@@ -14,7 +14,7 @@ from wan.modules.attention import (
     set_attention_backend,
 )
 
-CPU_BACKENDS = ('auto', 'sdpa', 'flash', 'math')
+CPU_BACKENDS = ('auto', 'sdpa', 'flash', 'math', 'matmul')
 LIMITS = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
 
 
