@@ -13,13 +13,13 @@ from pathlib import Path
 
 import torch
 from safetensors.torch import save_file
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from transformers import PreTrainedTokenizerFast
 
 from wan.configs import WAN_CONFIGS
 from wan.modules.model import WanModel
 from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE_
+from wan.synth.train import text
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
 TEXT = (
@@ -34,8 +34,8 @@ DIT = {
         'dim', 'freq_dim', 'num_heads', 'eps', 'text_len')
 } | {'ffn_dim': 512, 'num_layers': 4}
 T5 = {
-    'vocab': len(WORDS) + 3, 'dim': 64, 'dim_attn': 64, 'dim_ffn': 128,
-    'num_heads': 4, 'num_layers': 2, 'num_buckets': 32, 'shared_pos': False,
+    'vocab': len(WORDS) + len(text.SPECIAL), 'dim': 64, 'dim_attn': 64,
+    'dim_ffn': 128, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32, 'shared_pos': False,
 }
 VAE = {
     'dim': 8, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
@@ -78,15 +78,8 @@ def _network(model, kwargs: dict, path: Path, dtype: torch.dtype) -> None:
 
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
-    r"""One token a word of `WORDS`; </s> ends a text as in umT5's."""
-    vocab = {w: i for i, w in enumerate(['<pad>', '</s>', '<unk>', *WORDS])}
-    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token='<unk>'))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single='$A </s>', special_tokens=[('</s>', 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
-        unk_token='<unk>')
+    r"""Of `WORDS`."""
+    return text.word_tokenizer(WORDS)
 
 
 def main() -> None:

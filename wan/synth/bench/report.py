@@ -14,7 +14,7 @@ from ..captions import full_caption
 from ..render import render_clip
 from .pairs import SEEDS, Pair, make_pair
 from .rows import BEST, MAIN, Row
-from .stats import Interval, bootstrap, paired
+from .stats import Interval, paired, summary
 from .store import SHOWN_FRAMES, SHOWN_PAIRS, Results, Setup, read_strip
 
 # Of all bootstraps: the same resamples of the pairs for every row.
@@ -74,8 +74,7 @@ def score(row: Row, results: Results) -> Score:
     photos = {
         photo: [results[key] for key in sorted(results) if key[1] == photo]
         for photo in row.photos}
-    means = [{name: bootstrap([v[name] for v in values], SEED)
-              for name in values[0]} for values in photos.values()]
+    means = [summary(values, SEED) for values in photos.values()]
     if row.ref is None:
         return Score(row, means[0], {})
     errors = ([v['product_error'] for v in photos[photo]]

@@ -9,11 +9,12 @@ from torch import Tensor
 from wan.configs import WAN_CONFIGS
 from wan.text2video import WanT2V
 from wan.utils.compare import contact_sheet
+from wan.utils.metrics import psnr
 from wan.utils.record import atomic_write, progress
 
 from .. import TEST_SEEDS, full_caption, render_clip, sample_clip
 from ..judge import Judge, Verdict, agreement
-from ..scene import PRODUCT_COLOURS
+from ..scene import PRODUCT_COLOURS, Clip
 
 log = logging.getLogger(__name__)
 
@@ -64,12 +65,7 @@ def measure_quality(
     return True
 
 
-def psnr(a: Tensor, b: Tensor) -> float:
-    r"""In dB, of videos in [-1, 1]."""
-    return float(10 * (4 / (a - b).square().mean()).log10())
-
-
-def readings(judge: Judge, video: Tensor, clip) -> dict[str, bool]:
+def readings(judge: Judge, video: Tensor, clip: Clip) -> dict[str, bool]:
     r"""What the judge reads in a sample as its caption tells it."""
     whole = agreement(judge.verdicts(video), clip)
     first, last = (judge.verdicts(part)
@@ -100,6 +96,6 @@ def mean_colour(frame: Tensor, name: str) -> Tensor:
     return pixels[chosen].mean(0) if chosen.any() else torch.zeros(3)
 
 
-def _both(verdict: Verdict, clip) -> bool:
+def _both(verdict: Verdict, clip: Clip) -> bool:
     reads = agreement(verdict, clip)
     return reads['shape'] and reads['colour']

@@ -1,5 +1,6 @@
 r"""The embedded text encoder: umT5's, small, one token a word."""
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
@@ -22,23 +23,23 @@ SIZES = {
 }
 
 
-def write_tokenizer(
-    checkpoint: Path, words: tuple[str, ...] = VOCABULARY
-) -> HuggingfaceTokenizer:
-    r"""Write a word tokenizer into a checkpoint folder; returns it, loaded.
-
-    As in umT5's, </s> ends a text and <pad> is token 0.
-    """
+def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
+    r"""One token a word; as in umT5's, </s> ends a text and <pad> is 0."""
     vocab = {word: i for i, word in enumerate((*SPECIAL, *words))}
     tokenizer = Tokenizer(models.WordLevel(vocab, unk_token='<unk>'))
     tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer.post_processor = processors.TemplateProcessing(
         single='$A </s>', special_tokens=[('</s>', 1)])
+    return PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
+        unk_token='<unk>')
+
+
+def write_tokenizer(checkpoint: Path) -> HuggingfaceTokenizer:
+    r"""Write the captions' tokenizer into a checkpoint; returns it, loaded."""
     folder = checkpoint / CONFIG.t5_tokenizer
     folder.mkdir(parents=True, exist_ok=True)
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
-        unk_token='<unk>').save_pretrained(folder)
+    word_tokenizer(VOCABULARY).save_pretrained(folder)
     return HuggingfaceTokenizer(
         folder, seq_len=CONFIG.text_len, clean='whitespace')
 

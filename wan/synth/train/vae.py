@@ -11,6 +11,7 @@ from wan.configs import WAN_CONFIGS
 from wan.modules.vae import WanVAE_
 from wan.modules.vae_layers import CausalConv3d, channels_last
 from wan.utils.compare import contact_sheet
+from wan.utils.metrics import psnr
 from wan.utils.record import atomic_write
 
 from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
@@ -124,9 +125,8 @@ def sheet(network: WanVAE_, device: str):
     for seed in TUNE_SEEDS[:4]:
         clip = render_clip(sample_clip(seed))
         again = round_trip(network, clip[None].to(device))[0].cpu()
-        square = (again - clip).square().mean()
         rows += [(f'{seed}', clip),
-                 (f'back, {10 * (4 / square).log10():.1f} dB', again)]
+                 (f'back, {psnr(again, clip):.1f} dB', again)]
     return contact_sheet(rows, 6)
 
 
