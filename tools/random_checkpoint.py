@@ -35,7 +35,8 @@ DIT = {
 } | {'ffn_dim': 512, 'num_layers': 4}
 T5 = {
     'vocab': len(WORDS) + len(text.SPECIAL), 'dim': 64, 'dim_attn': 64,
-    'dim_ffn': 128, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32, 'shared_pos': False,
+    'dim_ffn': 128, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
+    'shared_pos': False,
 }
 VAE = {
     'dim': 8, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
