@@ -153,12 +153,26 @@ def test_vae_starts_as_an_image_model():
 
 @pytest.mark.parametrize('step', range(5))
 def test_vae_batches_depend_on_the_step_alone(step):
-    step += vae.IMAGE_STEPS
     frames, side, count = vae.CROPS[step % 5]
     batch = vae.batch(step)
     assert batch.shape == (count, 3, frames, side, side)
     assert torch.equal(batch, vae.batch(step))
     assert batch.min() >= -1 and batch.max() <= 1
+    assert vae.batch(step, images=True).size(2) == 1
+
+
+def test_the_decoder_is_trained_alone(tmp_path, monkeypatch):
+    monkeypatch.setattr(
+        vae, 'batch', lambda step: torch.linspace(-1, 1, 3 * 32 * 32).view(
+            1, 3, 1, 32, 32))
+    vae.export(vae.new_network(), tmp_path / vae.VAE_FILE)
+    before = torch.load(tmp_path / vae.VAE_FILE, weights_only=True)
+    assert vae.train_decoder(tmp_path / 'decoder', tmp_path,
+                             schedule=Schedule(2, 1e-2, warmup=1))
+    after = torch.load(tmp_path / vae.VAE_FILE, weights_only=True)
+    changed = {k.split('.')[0] for k in before
+               if not torch.equal(before[k], after[k])}
+    assert changed == {'conv2', 'decoder'}
 
 
 @pytest.mark.parametrize('name, frames', [
@@ -188,7 +202,7 @@ def test_missing_latents_are_named(tmp_path):
         latents.Latents(tmp_path, 'video')
 
 
-def test_steps_are_images_then_mostly_videos(monkeypatch):
+def test_steps_are_images_then_mostly_videos():
     class Fake:
         def __init__(self, frames):
             self.frames = frames
@@ -197,10 +211,12 @@ def test_steps_are_images_then_mostly_videos(monkeypatch):
             return torch.zeros(count, 16, self.frames, 1, 1), [''] * count
 
     data = {'video': Fake(5), 'image': Fake(1), 'photo': Fake(1)}
-    frames = [dit._batch(data, step, Random(0))[0].size(2)
-              for step in range(dit.IMAGE_STEPS, dit.IMAGE_STEPS + 20)]
-    assert dit._batch(data, 0, Random(0))[0].size(2) == 1
-    assert frames.count(5) == 16 and frames.count(1) == 4
+    frames = {progress: [
+        dit._batch(data, progress, Random(f'{i}'))[0].size(2)
+        for i in range(400)] for progress in (0.0, 0.5)}
+    assert set(frames[0.0]) == {1}
+    share = frames[0.5].count(1) / 400
+    assert share == pytest.approx(dit.IMAGE_SHARE, abs=0.06)
 
 
 def test_written_networks_are_read_again(tmp_path, monkeypatch):

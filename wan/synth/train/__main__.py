@@ -3,6 +3,7 @@ r"""Train the embedded model, one command per stage; each can be resumed.
     python -m wan.synth.train vae
     python -m wan.synth.train latents
     python -m wan.synth.train dit
+    python -m wan.synth.train decoder
     python -m wan.synth.train judge
     python -m wan.synth.train quality
 """
@@ -16,10 +17,11 @@ from .dit import train_dit
 from .judge import train_judge
 from .latents import encode_latents
 from .quality import measure_quality
-from .vae import train_vae
+from .vae import train_decoder, train_vae
 
 STAGES = {'vae': train_vae, 'latents': encode_latents, 'dit': train_dit,
-          'judge': train_judge, 'quality': measure_quality}
+          'decoder': train_decoder, 'judge': train_judge,
+          'quality': measure_quality}
 
 
 def main() -> None:

@@ -77,11 +77,11 @@ def _photo_caption(number, rng):
 
 
 KINDS = {
+    'image': Kind(24000, lambda i: render_clip(_image(i)),
+                  lambda i, rng: _clip_caption(_image(i), rng)),
+    'photo': Kind(6000, _photo_pixels, _photo_caption),
     'video': Kind(5000, lambda i: render_clip(_video(i)),
                   lambda i, rng: _clip_caption(_video(i), rng)),
-    'image': Kind(12000, lambda i: render_clip(_image(i)),
-                  lambda i, rng: _clip_caption(_image(i), rng)),
-    'photo': Kind(4000, _photo_pixels, _photo_caption),
 }
 
 

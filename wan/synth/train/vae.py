@@ -26,21 +26,28 @@ SIZES = {
     'dim': 16, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
     'temperal_downsample': [False, True, True],
 }
-SCHEDULE = Schedule(steps=9000, rate=1e-3, decay=0.5)
+SCHEDULE = Schedule(steps=5000, rate=1e-3, decay=0.6, average=0.998)
+# Of the decoder alone: it is what lacks most when the encoder has settled.
+DECODER_SCHEDULE = Schedule(steps=9000, rate=7e-4, decay=0.8, average=0.998)
+DECODER_NOISE = -7.0  # log of the variance that it learns to bear
+VAE_FILE = WAN_CONFIGS['t2v-tiny'].vae_checkpoint
 KL_WEIGHT = 1e-4
 # Frames and side of the crops of a step, and how many: about the same work.
-# Images first, as Wan's VAE was; then short crops for variety, and long and
-# whole ones for what lies far apart.
+# Images first, as Wan's VAE was; then short crops for variety, and long ones
+# because the last frames of a clip come back worst.
 IMAGES = (1, 64, 16)
 IMAGE_STEPS = 1200
-CROPS = (IMAGES, (5, 64, 4), (17, 64, 1), (5, 128, 1), (17, 64, 1))
+CROPS = (IMAGES, (17, 64, 1), (5, 64, 4), (17, 64, 1), (17, 64, 1))
 STATISTICS_CLIPS = 128
 
 
-def batch(step: int) -> Tensor:
-    r"""Crops [B, 3, T, S, S] in [-1, 1] of the step's own clips."""
-    frames, side, count = IMAGES if step < IMAGE_STEPS else CROPS[
-        step % len(CROPS)]
+def batch(step: int, images: bool = False) -> Tensor:
+    r"""Crops [B, 3, T, S, S] in [-1, 1] of the step's own clips.
+
+    Args:
+        images: whether they must be images.
+    """
+    frames, side, count = IMAGES if images else CROPS[step % len(CROPS)]
     rng, crops = Random(f'vae {step}'), []
     for i in range((count + 1) // 2):
         if frames == 1 and i == 0:  # as pvtt sees product photos
@@ -62,6 +69,8 @@ def train_vae(
 ) -> bool:
     r"""Train the VAE; at the end write it, with its latents' mean and std.
 
+    Starts from the VAE in `out` if it has one and `folder` no training state.
+
     Args:
         folder: of the training state, log and sheets.
         out: the checkpoint folder.
@@ -70,31 +79,79 @@ def train_vae(
     Returns:
         Whether training has ended.
     """
-    network = new_network().to(device)
+    network, going_on = _network(out, device)
+
+    def posterior(x):
+        mu, log_var = network.conv1(network.encoder(x)).float().chunk(2, 1)
+        return mu, log_var.clamp(-20, 10)
+
+    def crops(step):
+        # Other clips than those the weights come from.
+        return batch(step + 1_000_000) if going_on else batch(
+            step, images=step < IMAGE_STEPS)
+
+    if _fit(network, posterior, crops, folder, minutes, device, schedule):
+        export(network, out / VAE_FILE)
+        write_statistics(network, out / VAE_FILE, device)
+        return True
+    return False
+
+
+def train_decoder(
+    folder: Path, out: Path, minutes: float | None = None,
+    device: str = 'cpu', schedule: Schedule = DECODER_SCHEDULE,
+) -> bool:
+    r"""Train the VAE's decoder alone, its latents staying what they are.
+
+    So it can go on while, and after, the transformer learns those latents.
+    Arguments and result as of `train_vae`; written on every stop.
+    """
+    network, _ = _network(out, device)
+    for part in (network.encoder, network.conv1):
+        part.requires_grad_(False)
+
+    def posterior(x):
+        with torch.no_grad():
+            mu = network.conv1(network.encoder(x)).float().chunk(2, 1)[0]
+        return mu, torch.full_like(mu, DECODER_NOISE)
+
+    done = _fit(network, posterior, lambda step: batch(step + 2_000_000),
+                folder, minutes, device, schedule)
+    export(network, out / VAE_FILE)
+    return done
+
+
+def _network(out: Path, device: str) -> tuple[WanVAE_, bool]:
+    r"""The VAE in a checkpoint folder, or a new one, and whether it is old."""
+    network, path = new_network(), out / VAE_FILE
+    if path.is_file():
+        log.info('Starting from %s.', path)
+        network.load_state_dict(torch.load(path, weights_only=True))
+    return network.to(device), path.is_file()
+
+
+def _fit(network, posterior, crops, folder, minutes, device, schedule) -> bool:
+    r"""Descend the error of crops drawn from their `posterior` and decoded."""
 
     def loss(step):
-        x = batch(step).to(device, torch.bfloat16)
+        x = crops(step).to(device, torch.bfloat16)
         x = x.to(memory_format=torch.channels_last_3d)
         generator = torch.Generator(device).manual_seed(step)
         with torch.autocast(device, torch.bfloat16):
-            mu, log_var = network.conv1(network.encoder(x)).float().chunk(2, 1)
-            log_var = log_var.clamp(-20, 10)
+            mu, log_var = posterior(x)
             noise = torch.randn(mu.shape, generator=generator, device=device)
             z = mu + noise * (0.5 * log_var).exp()
             y = network.decoder(network.conv2(z.to(x)))
         error = y.float() - x.float()
         square = error.square().mean()
         kl = 0.5 * (mu.square() + log_var.exp() - 1 - log_var).mean()
-        return error.abs().mean() + 5 * square + KL_WEIGHT * kl, {
+        return error.abs().mean() + 20 * square + KL_WEIGHT * kl, {
             'psnr': 10 * (4 / square.detach()).log10(), 'kl': kl.detach()}
 
     def show(step, _):
         sheet(network, device).save(folder / f'sheet-{step:05d}.png')
 
-    done = fit(network, loss, schedule, folder, minutes, show)
-    if done:
-        export(network, out / WAN_CONFIGS['t2v-tiny'].vae_checkpoint, device)
-    return done
+    return fit(network, loss, schedule, folder, minutes, show)
 
 
 def new_network() -> WanVAE_:
@@ -130,11 +187,18 @@ def sheet(network: WanVAE_, device: str):
     return contact_sheet(rows, 6)
 
 
-@torch.no_grad()
-def export(network: WanVAE_, path: Path, device: str) -> None:
-    r"""Write the weights in bfloat16 and, beside them, sizes, mean and std."""
+def export(network: WanVAE_, path: Path) -> None:
+    r"""Write the weights in bfloat16."""
     weights = {k: v.to('cpu', torch.bfloat16).contiguous()
                for k, v in network.state_dict().items()}
+    with atomic_write(path) as temporary:
+        torch.save(weights, temporary)
+    log.info('Wrote %s', path)
+
+
+@torch.no_grad()
+def write_statistics(network: WanVAE_, path: Path, device: str) -> None:
+    r"""Write, beside the weights, sizes and the latents' mean and std."""
     latents = []
     for seed in TRAIN_SEEDS[:STATISTICS_CLIPS]:
         x = render_clip(sample_clip(seed))[None].to(device, torch.bfloat16)
@@ -145,8 +209,5 @@ def export(network: WanVAE_, path: Path, device: str) -> None:
     sizes = SIZES | {
         name: [round(float(v), 4) for v in values] for name, values in (
             ('mean', latents.mean(1)), ('std', latents.std(1)))}
-    with atomic_write(path) as temporary:
-        torch.save(weights, temporary)
     with atomic_write(path.with_suffix('.json')) as temporary:
         temporary.write_text(json.dumps(sizes, indent=2) + '\n')
-    log.info('Wrote %s', path)
