@@ -6,6 +6,8 @@ differ from the background by their product and its shadow only, as the
 renderer promises, so that the two tell where an edit has any business: this
 is the region. All the rest is background.
 """
+import math
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -58,7 +60,7 @@ def measure(
         colour_error: of their local colours, see `colour_error`.
         structure: SSIM of them, 1 is best, of every third frame.
         gradient_error: of the contours within them, see `gradient_error`.
-        checkerboard: against the truth's, see `checkerboard`; 1 is best.
+        checkerboard: against the truth's, see `checkerboard`; 0 is best.
         background_psnr, background_ssim: outside of the region, against the
             source, in dB and in [-1, 1], SSIM again of every third frame.
         mask_iou, displacement_error: of the product that is seen, see
@@ -148,7 +150,7 @@ def gradient_error(edited: Tensor, truth: Tensor, mask: Tensor) -> float:
 
 
 def checkerboard(edited: Tensor, truth: Tensor, mask: Tensor) -> float:
-    r"""Power of alternating neighbours over that in the truth.
+    r"""Power of alternating neighbours against that in the truth, in octaves.
 
     Patches that are brighter and darker in turn, in both directions, make a
     wave of two patches, cells one of two cells. The luminance within the
@@ -161,14 +163,16 @@ def checkerboard(edited: Tensor, truth: Tensor, mask: Tensor) -> float:
         edited, truth, mask: whole frames, as the lattices begin at the corner.
 
     Returns:
-        At least 0; 1 as in the truth, more with a checkerboard.
+        log2 of the ratio: 0 as in the truth, 1 for twice the power, negative
+        where it is smoother. So a few clips with a bold pattern of the wrong
+        phase do not decide a mean.
     """
     boards = torch.stack([
         _board(*mask.shape[1:], side) for side in (PATCH, CELL)]).to(mask)
     mask, edited, truth, boards = cropped(mask, edited, truth, boards)
     power, expected = (
         _power(video, mask, boards) for video in (edited, truth))
-    return (power + FLOOR) / (expected + FLOOR)
+    return math.log2((power + FLOOR) / (expected + FLOOR))
 
 
 def _check(edited, truth, source, background, new_mask, old_mask):

@@ -142,10 +142,8 @@ def _ablation(axis: str, figure, scores: Sequence[Score]) -> None:
                 elinewidth=1, lw=1.2, color=colour, label=f'{kind} photo')
         title, _, better = COLUMNS[name]
         panel.set_title(f'{title} {better}'.rstrip())
-        if name == CONTROL:
+        if name in (CONTROL, 'checkerboard'):
             panel.axhline(0, color=INK, lw=0.8)
-        if name == 'checkerboard':
-            panel.axhline(1, color=INK, lw=0.8)
         panel.set_xlabel(axis)
         if not curve:
             panel.set_xticks(places, labels, rotation=40, ha='right')

@@ -29,7 +29,7 @@ COLUMNS = {
     'colour_error': ('colour error', 3, '↓'),
     'structure': ('structure', 3, '↑'),
     'gradient_error': ('gradient error', 3, '↓'),
-    'checkerboard': ('checkerboard', 2, '→ 1'),
+    'checkerboard': ('checkerboard', 2, '→ 0'),
     'background_psnr': ('background PSNR', 1, '↑'),
     'background_ssim': ('background SSIM', 3, '↑'),
     'mask_iou': ('mask IoU', 3, '↑'),
@@ -105,7 +105,7 @@ def write_table(
         '# Benchmark', '',
         f'{pairs} pairs of the {setup.seeds} seeds, {setup.frames} frames of '
         f'{setup.size}x{setup.size}. Mean [95 % interval over the pairs]; '
-        f'↑ more is better, ↓ less is, → 1 as in the truth.', '',
+        f'↑ more is better, ↓ less is, → 0 as in the truth.', '',
         '"Right minus wrong" is the control: the product error with another '
         "product's photo less that with the right one, pair by pair. Above 0, "
         'something of the photo has arrived.', '']
