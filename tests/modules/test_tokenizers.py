@@ -1,5 +1,6 @@
 r"""Prompt cleaning at the recorded texts, tokens, and where words are."""
 import json
+from pathlib import Path
 
 import pytest
 import regex
@@ -16,6 +17,7 @@ from wan.modules.tokenizers import (
 )
 
 TINY = goldens.GOLDENS / 'tiny_tokenizer'
+EMBEDDED = Path(__file__).parents[2] / 'checkpoints/tiny/google/umt5-xxl'
 ROWS = json.loads((goldens.GOLDENS / 'tokenizer_clean.json').read_text())[
     'rows']
 
@@ -39,6 +41,14 @@ def pieces(tmp_path_factory):
         'tokenizer_class': 'T5Tokenizer', 'pad_token': '<pad>',
         'eos_token': '</s>', 'unk_token': '<unk>', 'extra_ids': 0}))
     return folder
+
+
+def test_unknown_words_are_named():
+    tokenizer = HuggingfaceTokenizer(
+        EMBEDDED, seq_len=64, clean='whitespace')
+    assert tokenizer.unknown('a  silver star on a marble spaceship.') == [
+        'silver', 'spaceship']
+    assert tokenizer.unknown('') == []
 
 
 @pytest.mark.parametrize('row', ROWS, ids=[repr(r['in']) for r in ROWS])

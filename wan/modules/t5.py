@@ -1,4 +1,5 @@
 r"""The text encoder: the encoder half of umT5 (arXiv 2304.09151)."""
+import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
@@ -14,6 +15,8 @@ from .t5_layers import fp16_clamp as fp16_clamp
 from .tokenizers import HuggingfaceTokenizer
 
 __all__ = ['T5Encoder', 'T5EncoderModel']
+
+log = logging.getLogger(__name__)
 
 UMT5_XXL = dict(
     vocab=256384,
@@ -177,6 +180,13 @@ class T5EncoderModel:
         Returns:
             One [L_i, C] for each prompt, L_i tokens <= text_len.
         """
+        texts = [texts] if isinstance(texts, str) else texts
+        unknown = {word for text in texts
+                   for word in self.tokenizer.unknown(text)}
+        if unknown:  # umT5's falls back on bytes, a small one has no such
+            log.warning(
+                'The text encoder does not know %s: it reads a blank there.',
+                ', '.join(map(repr, sorted(unknown))))
         ids, mask = self.tokenizer(
             texts, return_mask=True, add_special_tokens=True)
         lengths = mask.sum(dim=1).tolist()

@@ -153,6 +153,16 @@ class HuggingfaceTokenizer:
             raise ValueError(f'{words!r} is not in the prompt {text!r}{part}.')
         return positions
 
+    def unknown(self, text: str) -> list[str]:
+        r"""The parts of a text that have no token of their own, in order."""
+        text = self._clean(text)
+        out = self._encode([text], return_offsets_mapping=True)
+        return [
+            text[start:end] for token, (start, end) in zip(
+                out['input_ids'][0].tolist(),
+                out['offset_mapping'][0].tolist(), strict=True)
+            if token == self.tokenizer.unk_token_id]
+
     def _encode(self, texts: list[str], **kwargs):
         options = {'return_tensors': 'pt'}
         if self.seq_len is not None:
