@@ -1,9 +1,7 @@
 r"""Command line of Wan2.1: flags to a checked job, the job to wan.tasks."""
 import argparse
-import logging
 import sys
 from collections.abc import Sequence
-from typing import NoReturn
 
 from wan import tasks
 from wan.checks import DTYPES
@@ -13,8 +11,8 @@ from wan.experiment import experiment_flags
 from wan.modules.attention import BACKENDS
 from wan.refdrop.config import PRESETS, RefConfig
 from wan.samplers import SOLVERS
-from wan.utils.checkpoint import CheckpointError
 from wan.utils.flags import add_flags
+from wan.utils.program import Parser, run_program
 from wan.utils.utils import str2bool
 
 EXAMPLE_PROMPT = {
@@ -23,14 +21,9 @@ EXAMPLE_PROMPT = {
 }
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f'{message} (--help lists all flags)')
-
-
 def build_parser() -> argparse.ArgumentParser:
     r"""Every flag, its type and default; errors are raised as ValueError."""
-    parser = _Parser(
+    parser = Parser(
         description='Generate or edit a video with a Wan2.1 checkpoint.')
     _add_job(parser)
     _add_sampling(parser)
@@ -219,29 +212,9 @@ def execute(job: tasks.Job) -> None:
 
 def main(argv: Sequence[str] | None = None) -> int:
     r"""Exit code: 0 done, 2 bad input, 1 fault, 130 interrupted."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr,
-        format='[%(asctime)s] %(levelname)s: %(message)s')
-    try:
-        try:
-            job = tasks.prepare(parse_args(argv))
-        except ValueError as error:
-            return _fail(2, str(error))
-        execute(job)
-    except CheckpointError as error:
-        return _fail(2, str(error))
-    except KeyboardInterrupt:
-        return _fail(130, 'interrupted; nothing was written')
-    except Exception as error:
-        logging.exception('The run failed.')
-        return _fail(1, f'{type(error).__name__}: {error}')
-    return 0
-
-
-def _fail(code: int, message: str) -> int:
-    message = ' '.join(message.split())
-    print(f'generate.py: error: {message}', file=sys.stderr)
-    return code
+    return run_program(
+        'generate.py', lambda: tasks.prepare(parse_args(argv)), execute,
+        'nothing was written')
 
 
 if __name__ == '__main__':

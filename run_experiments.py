@@ -14,7 +14,6 @@ Exit status: 0 all done, 1 some failed, 2 bad input and nothing was run, 130
 interrupted.
 """
 import argparse
-import logging
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -22,10 +21,10 @@ from pathlib import Path
 
 import generate
 from wan import tasks
-from wan.batch import check_all, prepare, run_all
+from wan.batch import Experiment, check_all, prepare, run_all
 from wan.experiment import experiment_flags
 from wan.sweep import Point, grid, read_sweeps
-from wan.utils.checkpoint import CheckpointError
+from wan.utils.program import run_program
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -73,8 +72,8 @@ def flag_reader(
     return read
 
 
-def run(argv: Sequence[str]) -> int:
-    r"""Check, then run or only print the plans; gives the exit status.
+def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
+    r"""The flags and what is to be run.
 
     Raises:
         ValueError: bad input of the command, or no experiment is good.
@@ -82,8 +81,13 @@ def run(argv: Sequence[str]) -> int:
     args = build_parser().parse_intermixed_args(argv)
     read = flag_reader(argv)
     jobs = grid(args.files, read_sweeps(args.sweep))
-    experiments = check_all(
+    return args, check_all(
         {name: partial(read, *job) for name, job in jobs.items()}, args.out)
+
+
+def run(job: tuple[argparse.Namespace, list[Experiment]]) -> int:
+    r"""Run what was checked, or only print the plans; gives the exit code."""
+    args, experiments = job
     if args.dry_run:
         for experiment in experiments:
             print(f'{experiment.name}: {experiment.status}')
@@ -96,23 +100,10 @@ def run(argv: Sequence[str]) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     r"""Exit code: see the top of this file."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr,
-        format='[%(asctime)s] %(levelname)s: %(message)s')
-    try:
-        return run(sys.argv[1:] if argv is None else list(argv))
-    except (ValueError, CheckpointError) as error:
-        return _fail(2, str(error))
-    except KeyboardInterrupt:
-        return _fail(130, 'interrupted; what is finished stays')
-    except Exception as error:
-        logging.exception('The run failed.')
-        return _fail(1, f'{type(error).__name__}: {error}')
-
-
-def _fail(code: int, message: str) -> int:
-    print(f'run_experiments.py: error: {message}', file=sys.stderr)
-    return code
+    argv = sys.argv[1:] if argv is None else list(argv)
+    return run_program(
+        'run_experiments.py', lambda: check(argv), run,
+        'what is finished stays')
 
 
 if __name__ == '__main__':

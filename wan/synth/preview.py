@@ -32,12 +32,10 @@ def sheet(seed: int, count: int, size: int) -> Image.Image:
 def _row(clip: scene.Clip, rng: Random) -> Tensor:
     r"""The photo and evenly spaced frames, as one clip."""
     photo = render.render_photo(
-        clip.product, sampling.sample_pose(rng), clip.size).convert('RGB')
-    pixels = torch.tensor(list(photo.tobytes()), dtype=torch.float32)
-    pixels = pixels.view(1, clip.size, clip.size, 3).permute(3, 0, 1, 2)
+        clip.product, sampling.sample_pose(rng), clip.size)
     places = torch.linspace(0, clip.frames - 1, SHOWN).long()
-    return torch.cat(
-        [pixels / 127.5 - 1, render.render_clip(clip)[:, places]], 1)
+    return torch.cat([
+        render.photo_pixels(photo), render.render_clip(clip)[:, places]], 1)
 
 
 def main() -> None:

@@ -69,6 +69,14 @@ def render_photo(
     return Image.fromarray((pixels * 255).round().byte().numpy())
 
 
+def photo_pixels(photo: Image.Image) -> Tensor:
+    r"""A photo as a clip of one frame, [3, 1, H, W] in [-1, 1]."""
+    data = torch.frombuffer(
+        bytearray(photo.convert('RGB').tobytes()), dtype=torch.uint8)
+    pixels = data.view(1, photo.height, photo.width, 3).permute(3, 0, 1, 2)
+    return pixels.float() / 127.5 - 1
+
+
 def _render(clip: Clip, things: list[tuple[Product | Prop, Track]]) -> Tensor:
     surface = _surface(clip)
     frames = surface.repeat(1, clip.frames // surface.size(1), 1, 1)

@@ -14,10 +14,9 @@ import logging
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NoReturn
 
 from wan.checks import embedded_checkpoint
-from wan.utils.checkpoint import CheckpointError
+from wan.utils.program import Parser, run_program
 from wan.utils.record import check_writable
 
 from ..judge import WEIGHTS
@@ -36,14 +35,9 @@ PAIRS, QUICK_PAIRS = 64, 4
 OUT, QUICK_OUT = Path('docs/benchmark'), Path('outputs/benchmark-quick')
 
 
-class _Parser(argparse.ArgumentParser):
-    def error(self, message: str) -> NoReturn:
-        raise ValueError(f'{message} (--help lists all flags)')
-
-
 def build_parser() -> argparse.ArgumentParser:
     r"""Every flag; errors are raised as ValueError."""
-    parser = _Parser(
+    parser = Parser(
         prog='python -m wan.synth.bench', description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter)
     what = parser.add_mutually_exclusive_group()
@@ -101,10 +95,12 @@ def prepare(
     return args, rows, pairs, setup
 
 
-def report(out: Path, rows: Sequence[Row], setup: Setup, pairs: int,
-           workers: int) -> None:
+def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
+           setup: Setup) -> None:
     r"""Run what is missing and write the report."""
-    results = run(rows, setup, pairs, workers)
+    if setup.judge is None:
+        log.info('The judge has no weights yet: its columns are left out.')
+    out, results = args.out, run(rows, setup, pairs, args.workers)
     scores = [score(row, results[row.name]) for row in rows]
     write_csv(out / 'results.csv', rows, results)
     write_table(out / 'table.md', scores, setup, pairs)
@@ -115,31 +111,9 @@ def report(out: Path, rows: Sequence[Row], setup: Setup, pairs: int,
 
 def main(argv: Sequence[str] | None = None) -> int:
     r"""Exit code: see the top of this file."""
-    logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr,
-        format='[%(asctime)s] %(levelname)s: %(message)s')
-    try:
-        try:
-            args, rows, pairs, setup = prepare(argv)
-        except ValueError as error:
-            return _fail(2, str(error))
-        if setup.judge is None:
-            log.info('The judge has no weights yet: its columns are left out.')
-        report(args.out, rows, setup, pairs, args.workers)
-    except CheckpointError as error:
-        return _fail(2, str(error))
-    except KeyboardInterrupt:
-        return _fail(130, 'interrupted; what is finished stays')
-    except Exception as error:
-        logging.exception('The benchmark failed.')
-        return _fail(1, f'{type(error).__name__}: {error}')
-    return 0
-
-
-def _fail(code: int, message: str) -> int:
-    message = ' '.join(message.split())
-    print(f'wan.synth.bench: error: {message}', file=sys.stderr)
-    return code
+    return run_program(
+        'wan.synth.bench', lambda: prepare(argv), lambda job: report(*job),
+        'what is finished stays')
 
 
 if __name__ == '__main__':

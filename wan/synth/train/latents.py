@@ -1,5 +1,6 @@
 r"""What the transformer is trained on: latents of clips, images and photos."""
 import logging
+import time
 from collections.abc import Callable
 from multiprocessing import get_context
 from pathlib import Path
@@ -16,9 +17,8 @@ from wan.modules.vae import WanVAE
 from wan.utils.record import atomic_write, progress
 
 from .. import TRAIN_SEEDS, captions, render_clip, sample_clip
-from ..render import render_photo
+from ..render import photo_pixels, render_photo
 from ..sampling import sample_pose, sample_product
-from .pixels import photo_pixels
 
 log = logging.getLogger(__name__)
 
@@ -94,10 +94,14 @@ def encode_latents(
     Args:
         folder: of the shards, float16 [SHARD, 16, T, h, w] each.
         out: the checkpoint folder, which has the VAE.
-        minutes: not used: what is written stays written.
+        minutes: stop after so long, to be resumed.
         device: of the VAE.
         workers: processes, one on a GPU.
+
+    Returns:
+        Whether all are there.
     """
+    started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
     jobs = [
         (str(out), str(shard_path(folder, name, start)), name, start, device)
@@ -110,6 +114,8 @@ def encode_latents(
         for done in pool.imap_unordered(_write_shard, jobs):
             log.debug('%s', done)
             bar.update()
+            if minutes and time.monotonic() - started > 60 * minutes:
+                return False
     return True
 
 

@@ -15,10 +15,9 @@ from wan.utils.metrics import psnr
 from wan.utils.record import atomic_write
 
 from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
-from ..render import render_photo
+from ..render import photo_pixels, render_photo
 from ..sampling import sample_pose, sample_product
 from .loop import Schedule, fit
-from .pixels import photo_pixels
 
 log = logging.getLogger(__name__)
 
