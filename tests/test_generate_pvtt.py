@@ -361,7 +361,8 @@ def test_edit_everywhere(edit, base, tmp_path):
 @pytest.mark.parametrize('name, value', (
     ('edit_method', 'flowedit'), ('edit_method', 'sdedit'),
     ('strength', 1.0), ('sample_guide_scale', 3.0), ('sample_shift', 2.0),
-    ('bg_zeta_scale', 0.01), ('composite', True), ('ref_branches', 'target'),
+    ('bg_zeta_scale', 0.01), ('composite', True), ('mask_grow', 1),
+    ('ref_branches', 'target'),
     ('ref_branches', 'split'), ('ref_branches', 'all'), ('ref_rope', 'none'),
     ('ref_rope', 'offset'), ('ref_rope', 'box'), ('ref_t', '0.6'),
     ('ref_t', '0.3,0.6'), ('ref_t', 'match'), ('ref_stats', 'norm'),
@@ -588,6 +589,7 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--src_guide_scale', 'nan'), 'src_guide_scale'),
     (('--ref_guide_scale', 'inf'), 'ref_guide_scale'),
     (('--bg_zeta_scale', '2'), 'bg_zeta_scale is 2.0, allowed is 0 to 1'),
+    (('--mask_grow', '-1'), 'mask_grow is -1, allowed is 0 to 16'),
     (('--composite', 'perhaps'), "--composite is 'perhaps', expected"),
     (('--frame_num', '6'), 'it must be 4n + 1'),
     (('--size', '832*480'), 'not supported by this model; allowed: 128*128'),

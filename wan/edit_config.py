@@ -23,6 +23,9 @@ class EditConfig:
         sample_shift: of the noise schedule.
         fg_zeta_scale: pull toward the template inside the mask.
         bg_zeta_scale: the same outside it, and everywhere without a mask.
+        mask_grow: cells of the latent, 8 pixels each, by which a given mask
+            is widened, as the new product may be of another outline; a mask
+            that is found is wide already.
         batch_branches: evaluate a step's branches as one batch.
         composite: put the template back outside the mask at the end.
 
@@ -37,6 +40,7 @@ class EditConfig:
     sample_shift: float = 5.0
     fg_zeta_scale: float = 1e-3
     bg_zeta_scale: float = 1e-1
+    mask_grow: int = 0
     batch_branches: bool = False
     composite: bool = False
 
@@ -49,4 +53,7 @@ class EditConfig:
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f'{name} is {getattr(self, name)}, allowed is 0 to 1.')
+        if not 0 <= self.mask_grow <= 16:
+            raise ValueError(
+                f'mask_grow is {self.mask_grow}, allowed is 0 to 16.')
         edit_sigmas(self.sample_steps, self.sample_shift, self.strength)

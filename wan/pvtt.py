@@ -19,6 +19,7 @@ from .pipeline import WanPipeline
 from .refdrop.bank_file import BankFile, bank_key
 from .refdrop.config import RefConfig
 from .refdrop.filler import BankFiller
+from .refdrop.filters import dilate
 from .refdrop.locate import find_product
 from .refdrop.masks import (
     boxes,
@@ -127,7 +128,8 @@ class WanPVTT(WanPipeline):
         with torch.no_grad(), self.on_device(self.model, offload_model):
             mask = None
             if use_mask:
-                mask = self.find_mask(z_src, prompts, src_mask, words, seed)
+                mask = self.find_mask(
+                    z_src, prompts, src_mask, words, seed, edit.mask_grow)
             # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
                 z_src, prompts, edit, ref, sigmas, mask, self.reference_slots(
@@ -179,14 +181,16 @@ class WanPVTT(WanPipeline):
         src_mask: torch.Tensor | None,
         words: Mapping[str, list[int]],
         seed: int,
+        grow: int = 0,
     ) -> torch.Tensor:
         r"""[T, h, w], 1 where the product is or will be (method.md 6).
 
-        Given, or from the words' cross-attention, or from the difference of
-        the prompts' velocities on the noised template.
+        Given and grown by some cells, or from the words' cross-attention, or
+        from the difference of the prompts' velocities on the noised template.
         """
         if src_mask is not None:
-            return mask_to_latent(src_mask, z_src.shape[1:]).to(self.device)
+            mask = mask_to_latent(src_mask, z_src.shape[1:])
+            return dilate(mask, grow).to(self.device)
         with self.stage('find the product'):
             return find_product(
                 self.model, z_src, prompts, words,

@@ -67,7 +67,7 @@ class PairEditor:
         # The pipeline as it is, but for the memory of its editing loop.
         self.looping = copy(pipe)
         self.looping.model = Remembered(pipe.model)
-        self.masks: dict[tuple[str, str], Tensor | None] = {}
+        self.masks: dict[tuple, Tensor | None] = {}
 
     @cached_property
     def source(self) -> Tensor:
@@ -131,7 +131,8 @@ class PairEditor:
         if row.mask == 'none':
             return None
         # A given mask does not depend on the prompts.
-        place = row.mask, '' if row.mask == 'true' else row.caption
+        place = row.mask, row.edit.mask_grow, \
+            '' if row.mask == 'true' else row.caption
         if place not in self.masks:
             source, target = self.pair.prompts(row.caption)
             words = {}
@@ -141,7 +142,7 @@ class PairEditor:
             self.masks[place] = self.pipe.find_mask(
                 self.latent, self.prompts[row.caption],
                 self.regions[1] if row.mask == 'true' else None, words,
-                self.pair.seed)
+                self.pair.seed, row.edit.mask_grow)
         return self.masks[place]
 
     def _edited(self, row: Row, photo: str, mask: Tensor | None) -> Tensor:
