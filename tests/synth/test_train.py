@@ -7,6 +7,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wan.synth import VOCABULARY, full_caption, sample_clip
+from wan.synth.render import product_map, product_mask
 from wan.synth.scene import PRODUCT_COLOURS
 from wan.synth.train import dit, latents, quality, text, vae
 from wan.synth.train.loop import Optimizer, Schedule, averaged, fit
@@ -185,16 +186,30 @@ def test_samples_have_captions(name, frames):
     assert caption == kind.caption(3, Random(0)) and caption.endswith('.')
 
 
-def test_latents_of_a_kind_are_read_from_all_shards(tmp_path):
+def test_latents_of_a_kind_are_read_from_all_shards(tmp_path, monkeypatch):
+    monkeypatch.setitem(latents.KINDS, 'image',
+                        latents.KINDS['image']._replace(count=4))
     for start in (0, latents.SHARD):
         values = torch.full((2, 16, 1, 2, 2), float(start))
         save_file({'latents': values.half()},
                   latents.shard_path(tmp_path, 'image', start))
     found = latents.Latents(tmp_path, 'image')
-    z, captions = found.batch(3, Random(0))
+    z, layouts, captions = found.batch(3, Random(0))
     assert len(found.latents) == 4
     assert z.shape == (3, 16, 1, 2, 2) and z.dtype == torch.float32
     assert len(captions) == 3
+    assert layouts.shape == (3, 64, 48) and 0 < layouts.max() <= 1
+
+
+def test_layouts_tell_the_colours_of_each_cell():
+    clip = next(clip for clip in map(latents.KINDS['video'].layout, range(99))
+                if clip.product.pattern == 'striped')
+    shares = product_map(clip)
+    assert torch.allclose(shares.sum(0), product_mask(clip))
+    tokens = latents.tokens_of(shares).view(5, 8, 8, 4, 4, 3)
+    # Frame 2, token (3, 4), its cell (1, 2), the second colour.
+    cell = shares[1, 2, 3 * 16 + 4:3 * 16 + 8, 4 * 16 + 8:4 * 16 + 12]
+    assert tokens[2, 3, 4, 1, 2, 1] == round(255 * float(cell.mean()))
 
 
 def test_missing_latents_are_named(tmp_path):
@@ -208,7 +223,8 @@ def test_steps_are_images_then_mostly_videos():
             self.frames = frames
 
         def batch(self, count, rng):
-            return torch.zeros(count, 16, self.frames, 1, 1), [''] * count
+            return (torch.zeros(count, 16, self.frames, 1, 1),
+                    torch.zeros(count, 64 * self.frames, 48), [''] * count)
 
     data = {'video': Fake(5), 'image': Fake(1), 'photo': Fake(1)}
     frames = {progress: [

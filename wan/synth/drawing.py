@@ -4,6 +4,7 @@ Everything is float32 and elementwise, in the thing's own frame and unit, and
 only in the window of each frame that the thing can reach.
 """
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -13,6 +14,7 @@ from .scene import PRODUCT_COLOURS, SURFACE_COLOURS, Light, Product, Prop
 from .shapes import PATTERNS, PROP_SHAPES, SHAPES, coverage
 
 OUTLINES = SHAPES | PROP_SHAPES
+Colour = tuple[float, float, float]
 
 # In units of the size of the thing that is drawn.
 RIM = 0.09
@@ -93,7 +95,8 @@ def draw(thing: Product | Prop, window: Window, light: Light) -> Layer:
     if isinstance(thing, Prop):
         colour = as_column(SURFACE_COLOURS[thing.colour])
     else:
-        colour = _paint(thing, window, inside)
+        colour = paint(thing, window, inside, [
+            PRODUCT_COLOURS[name] for name in thing.colours])
     return Layer(coverage(inside, window.pixel), shadow,
                  (colour * shade).clamp_(0, 1))
 
@@ -125,9 +128,19 @@ def composite(
         region.lerp_(colour[:, at], cover[at])
 
 
-def _paint(product: Product, window: Window, inside: Tensor) -> Tensor:
-    r"""[3, T, h, w]: the pattern under a rim of the main colour."""
-    colours = [as_column(PRODUCT_COLOURS[name]) for name in product.colours]
+def paint(
+    product: Product, window: Window, inside: Tensor, palette: Sequence[Colour]
+) -> Tensor:
+    r"""The pattern under a rim of the main colour.
+
+    Args:
+        inside: [T, h, w], the distance to the outline.
+        palette: what stands for each of the product's colours.
+
+    Returns:
+        [3, T, h, w], or [3, 1, 1, 1] of a solid product.
+    """
+    colours = [as_column(colour) for colour in palette]
     pattern = PATTERNS[product.pattern]
     if pattern is None:
         return colours[0]
@@ -141,7 +154,7 @@ def _paint(product: Product, window: Window, inside: Tensor) -> Tensor:
     return colours[0] + marks * (second - colours[0])
 
 
-def as_column(colour: tuple[float, float, float]) -> Tensor:
+def as_column(colour: Colour) -> Tensor:
     r"""[3, 1, 1, 1]."""
     return torch.tensor(colour)[:, None, None, None]
 

@@ -8,12 +8,14 @@ from PIL import Image
 from torch import Tensor
 
 from .drawing import (
+    OUTLINES,
     Track,
     as_column,
     composite,
     cover,
     draw,
     locate,
+    paint,
     toward,
     turned,
 )
@@ -45,6 +47,23 @@ def product_mask(clip: Clip) -> Tensor:
         composite(mask, window, value.expand(1, *window.x.shape),
                   cover(thing, window))
     return mask[0]
+
+
+def product_map(clip: Clip) -> Tensor:
+    r"""[3, T, H, W]: share of each pixel that shows the product's first,
+    second and third colour, in [0, 1]. Their sum is `product_mask`."""
+    shares = torch.zeros(3, clip.frames, clip.size, clip.size)
+    basis = [(1., 0., 0.), (0., 1., 0.), (0., 0., 1.)]
+    for thing, track in _things(clip):
+        window = locate(track, clip.size)
+        value = torch.zeros(3, 1, 1, 1)
+        if isinstance(thing, Product):
+            value = paint(
+                thing, window, OUTLINES[thing.shape](window.x, window.y),
+                basis[:len(thing.colours)])
+        composite(shares, window, value.expand(3, *window.x.shape),
+                  cover(thing, window))
+    return shares
 
 
 def render_photo(

@@ -2,12 +2,15 @@ r"""What the transformer is trained on: latents of clips, images and photos."""
 import logging
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
+from einops import rearrange
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -17,12 +20,15 @@ from wan.modules.vae import WanVAE
 from wan.utils.record import atomic_write, progress
 
 from .. import TRAIN_SEEDS, captions, render_clip, sample_clip
-from ..render import photo_pixels, render_photo
+from ..render import photo_pixels, product_map, render_photo
 from ..sampling import sample_pose, sample_product
+from ..scene import Clip, Motion, Scene
 
 log = logging.getLogger(__name__)
 
 SHARD = 250
+# Pixels of a token's side, and cells that its layout has there.
+PATCH, CELLS = 16, 4
 
 
 class Kind(NamedTuple):
@@ -32,10 +38,13 @@ class Kind(NamedTuple):
         count: how many there are.
         pixels: number -> [3, T, H, W] in [-1, 1].
         caption: number and random generator -> a caption of it.
+        layout: number -> a clip of one frame for each of the latent's, which
+            shows where the product is.
     """
     count: int
     pixels: Callable[[int], Tensor]
     caption: Callable[[int, Random], str]
+    layout: Callable[[int], Clip]
 
 
 def _clip(number: int, first: int, frames: int):
@@ -76,12 +85,29 @@ def _photo_caption(number, rng):
     return captions.describe(_photo(number)[0], told) + '.'
 
 
+def _photo_layout(number):
+    product, pose = _photo(number)
+    return Clip(product, Scene('plain', 'ivory'), Motion(pose), frames=1)
+
+
+def tokens_of(shares: Tensor) -> Tensor:
+    r"""[3, T, H, W] in [0, 1] as uint8 for each token, [T * H/16 * W/16, 48].
+
+    A token is 16 pixels wide, of which each 4 x 4 are averaged.
+    """
+    fine = F.avg_pool2d(shares, PATCH // CELLS)
+    return rearrange(
+        (255 * fine).round().byte(), 'c t (h a) (w b) -> (t h w) (a b c)',
+        a=CELLS, b=CELLS)
+
+
 KINDS = {
     'image': Kind(24000, lambda i: render_clip(_image(i)),
-                  lambda i, rng: _clip_caption(_image(i), rng)),
-    'photo': Kind(6000, _photo_pixels, _photo_caption),
+                  lambda i, rng: _clip_caption(_image(i), rng), _image),
+    'photo': Kind(6000, _photo_pixels, _photo_caption, _photo_layout),
     'video': Kind(5000, lambda i: render_clip(_video(i)),
-                  lambda i, rng: _clip_caption(_video(i), rng)),
+                  lambda i, rng: _clip_caption(_video(i), rng),
+                  lambda i: replace(_video(i), frames=5)),
 }
 
 
@@ -150,9 +176,20 @@ class Latents:
                 f'No latents of kind {name} in {folder}: run the latents '
                 f'stage first.')
         self.latents = torch.cat([load_file(f)['latents'] for f in files])
+        file = folder / f'layout-{name}.safetensors'
+        if not file.is_file():
+            layouts = torch.stack([
+                tokens_of(product_map(self.kind.layout(i)))
+                for i in progress(range(self.kind.count), f'{name} layouts')])
+            with atomic_write(file) as temporary:
+                save_file({'layouts': layouts}, temporary)
+        self.layouts = load_file(file)['layouts']
 
-    def batch(self, count: int, rng: Random) -> tuple[Tensor, list[str]]:
-        r"""Random samples: latents [count, 16, T, h, w] and captions."""
+    def batch(
+        self, count: int, rng: Random
+    ) -> tuple[Tensor, Tensor, list[str]]:
+        r"""Random samples: latents [count, 16, T, h, w], layouts
+        [count, tokens, 48] in [0, 1] and captions."""
         numbers = [rng.randrange(len(self.latents)) for _ in range(count)]
-        return self.latents[numbers].float(), [
-            self.kind.caption(i, rng) for i in numbers]
+        return (self.latents[numbers].float(), self.layouts[numbers] / 255,
+                [self.kind.caption(i, rng) for i in numbers])
