@@ -20,6 +20,8 @@ from .surfaces import SURFACES
 TRAIN_SEEDS = range(0, 1_000_000_000)
 TUNE_SEEDS = range(1_000_000_000, 1_500_000_000)
 TEST_SEEDS = range(1_500_000_000, 2_000_000_000)
+# Products stand about upright, in clips and in photos, as they do in shops.
+TILT = 0.5
 
 def sample_clip(seed: int, size: int = 128, frames: int = 17) -> Clip:
     r"""The clip of a seed, its attributes drawn independently.
@@ -39,7 +41,7 @@ def sample_product(rng: Random) -> Product:
     count = rng.choice((2, 2, 3))
     return Product(
         shape, pattern, colours[:1 if pattern == 'solid' else count],
-        rng.uniform(0.42, 0.58), rng.uniform(-math.pi, math.pi))
+        rng.uniform(0.5, 0.62), rng.uniform(-math.pi, math.pi))
 
 
 def sample_scene(rng: Random) -> Scene:
@@ -57,15 +59,15 @@ def sample_scene(rng: Random) -> Scene:
 
 def sample_motion(rng: Random) -> Motion:
     middle = Pose(rng.uniform(-0.12, 0.12), rng.uniform(-0.12, 0.12),
-                  rng.uniform(-math.pi, math.pi), rng.uniform(0.46, 0.6))
+                  rng.uniform(-TILT, TILT), rng.uniform(0.48, 0.6))
     heading = rng.randrange(4) * math.pi / 2 + rng.uniform(-0.3, 0.3)
-    length = rng.choice((0, 1, 1)) * rng.uniform(0.3, 0.55)
-    turn = rng.choice((0, -1, 1)) * rng.uniform(0.5, 1.4)
+    length = rng.choice((0, 1, 1)) * rng.uniform(0.25, 0.45)
+    turn = rng.choice((0, -1, 1)) * rng.uniform(0.4, 1.0)
     growth = rng.choice((0, 0, -1, 1)) * rng.uniform(0.15, 0.3)
     camera = rng.choice((None, None, 'pan', 'zoom'))
     pan_x = pan_y = zoom = 0.0
     sign, along_x = rng.choice((-1, 1)), rng.random() < 0.5
-    amount = rng.uniform(0.18, 0.3)
+    amount = rng.uniform(0.15, 0.25)
     if camera == 'zoom':
         zoom = sign * amount
     elif camera and along_x:
@@ -79,7 +81,7 @@ def sample_motion(rng: Random) -> Motion:
 def sample_pose(rng: Random) -> Pose:
     r"""How a product lies in its photo: larger than in a clip."""
     return Pose(rng.uniform(-0.1, 0.1), rng.uniform(-0.1, 0.1),
-                rng.uniform(-math.pi, math.pi), rng.uniform(0.65, 0.8))
+                rng.uniform(-TILT, TILT), rng.uniform(0.65, 0.8))
 
 
 def _sample_props(colours: list[str], rng: Random) -> tuple[Prop, ...]:

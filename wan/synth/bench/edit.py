@@ -9,6 +9,7 @@ from torch import Tensor
 
 from wan.flowalign import edit_sigmas
 from wan.pvtt import WanPVTT
+from wan.refdrop.collage import collage
 from wan.refdrop.config import RefConfig
 from wan.refdrop.masks import composite, upsample_mask
 from wan.refdrop.photo import Product
@@ -113,6 +114,10 @@ class PairEditor:
             return self.pipe.decode(
                 self.pipe.encode_video(self.truth) if ceiling
                 else self.latent)
+        if row.kind == 'paste':
+            size = self.source.shape[3], self.source.shape[2]
+            return collage(self.source, self.regions[1], *Product(
+                self.pair.photo(photo)).fitted(size))
         with self.pipe.on_device(self.pipe.model, False):
             mask = self.mask(row)
             video = self.pipe.decode(self._edited(row, photo, mask)).cpu()

@@ -10,8 +10,8 @@ from .rows import ABLATIONS, FAMILIES, MAIN
 from .stats import Interval
 
 # One colour a family, told apart by the colour-blind too (Okabe and Ito).
-COLOURS = {'bound': '#777777', 'text': '#0072b2', 'attempt': '#d55e00',
-           'reference': '#009e73'}
+COLOURS = {'bound': '#777777', 'paste': '#cc79a7', 'text': '#0072b2',
+           'attempt': '#d55e00', 'reference': '#009e73'}
 WRONG = '#999999'
 INK, FAINT = '#333333', '#e2e2e2'
 # The ablation drawn as a curve; the others are drawn by name.

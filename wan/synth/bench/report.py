@@ -75,7 +75,7 @@ def score(row: Row, results: Results) -> Score:
         photo: [results[key] for key in sorted(results) if key[1] == photo]
         for photo in row.photos}
     means = [summary(values, SEED) for values in photos.values()]
-    if row.ref is None:
+    if len(row.photos) == 1:
         return Score(row, means[0], {})
     errors = ([v['product_error'] for v in photos[photo]]
               for photo in ('wrong', 'right'))

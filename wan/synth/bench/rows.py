@@ -27,10 +27,10 @@ REF = RefConfig.from_preset('strong', ref_t='0.7')
 PLAIN_REF = RefConfig(ref_c=(0.5,))
 BEST_REF = RefConfig.from_preset('best' if 'best' in PRESETS else 'strong')
 
-KINDS = ('copy', 'round_trip', 'ceiling', 'edit', 'attempt')
+KINDS = ('copy', 'round_trip', 'ceiling', 'paste', 'edit', 'attempt')
 FAMILIES = {
-    'bound': 'no edit', 'text': 'text only', 'attempt': 'public attempt',
-    'reference': 'with the photo'}
+    'bound': 'no edit', 'paste': 'no model', 'text': 'text only',
+    'attempt': 'public attempt', 'reference': 'with the photo'}
 MASKS = ('true', 'velocity', 'words', 'none')
 
 
@@ -43,8 +43,9 @@ class Row:
         title: what it is, for readers.
         family: key of `FAMILIES`.
         kind: 'copy' of the template, its 'round_trip' through the VAE, the
-            'ceiling' (the truth's round trip), an 'edit', or an 'attempt':
-            the public one's way of reading the photo, see `attempt`.
+            'ceiling' (the truth's round trip), the photo's 'paste' (see
+            `collage`), an 'edit', or an 'attempt': the public one's way of
+            reading the photo, see `attempt`.
         edit: of the loop.
         ref: of the photo; None edits by text alone.
         caption: 'full' or 'hidden', see `Pair.prompts`.
@@ -63,7 +64,9 @@ class Row:
     @property
     def photos(self) -> tuple[str, ...]:
         r"""The photos it is run with; 'wrong' is the control."""
-        return ('none',) if self.ref is None else ('right', 'wrong')
+        if self.ref is None and self.kind != 'paste':
+            return ('none',)
+        return ('right', 'wrong')
 
     def key(self, **facts: object) -> str:
         r"""A hash of everything a result depends on.
@@ -106,6 +109,7 @@ MAIN: tuple[Row, ...] = (
     Row('copy', 'copy of the template', 'bound', 'copy'),
     Row('round_trip', 'template through the VAE', 'bound', 'round_trip'),
     Row('ceiling', 'truth through the VAE', 'bound', 'ceiling'),
+    Row('paste', 'photo pasted over the old product', 'paste', 'paste'),
     Row('sdedit', 'SDEdit, prompt tells all', 'text', edit=SDEDIT,
         caption='full', mask='none'),
     Row('flowedit', 'FlowEdit, prompt tells all', 'text', edit=FLOWEDIT,
@@ -124,7 +128,7 @@ MAIN: tuple[Row, ...] = (
 QUICK: tuple[Row, ...] = tuple(
     replace(row, edit=replace(row.edit, sample_steps=QUICK_STEPS))
     for row in MAIN if row.name in (
-        'copy', 'round_trip', 'flowalign_full', 'flowalign_hidden',
+        'copy', 'paste', 'flowalign_full', 'flowalign_hidden',
         'attempt_c0.5', 'refdrop', 'best'))
 
 

@@ -46,7 +46,7 @@ SIZES = {
     'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
 }
 SCHEDULE = Schedule(
-    steps=3900, rate=2e-3, warmup=100, decay=0.5, average=0.998)
+    steps=3100, rate=2e-3, warmup=100, decay=0.5, average=0.998)
 SHIFT = 3.0
 CAPTION_DROPOUT = 0.1
 VIDEOS, IMAGES = 16, 80  # in a batch: the same number of tokens
