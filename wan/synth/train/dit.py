@@ -46,14 +46,14 @@ SIZES = {
     'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
 }
 SCHEDULE = Schedule(
-    steps=3100, rate=2e-3, warmup=100, decay=0.5, average=0.998)
+    steps=8000, rate=2e-3, warmup=100, decay=0.5, average=0.998)
 SHIFT = 3.0
 CAPTION_DROPOUT = 0.1
 VIDEOS, IMAGES = 16, 80  # in a batch: the same number of tokens
 # Share of the steps that see images: all at first, as an image costs a fifth
 # of a clip, then fewer, and this many from `SETTLED` of the schedule on.
-IMAGE_SHARE, SETTLED = 0.25, 0.25
-LAYOUT, LAYOUT_WEIGHT = 3 * CELLS**2, 0.5
+IMAGE_SHARE, SETTLED = 0.4, 0.25
+LAYOUT, LAYOUT_WEIGHT = 3 * CELLS**2, 2.0
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
 
 
