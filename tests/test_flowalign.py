@@ -103,6 +103,13 @@ def test_update_takes_zeta_as_a_map():
             q[at], p[at], v_q[at], v_p[at], .8, .7, zeta[0, t, h, w].item()))
 
 
+def test_the_pull_can_be_shifted():
+    q, p, v_q, v_p, shift = (randn(i) for i in range(5))
+    plain = flowalign_update(q, p, v_q, v_p, .8, .7, .1)
+    close(flowalign_update(q, p, v_q, v_p, .8, .7, .1, shift),
+          plain + .1 * shift)
+
+
 # What each method asks for
 
 
@@ -236,6 +243,16 @@ def test_flowalign_lands_on_the_point_with_a_mask():
     got = flowalign(Z, point, SIGMAS, seeded(), guide_scale=7.5, zeta=zeta)
     close(got, Z + (1 - zeta) * direction(7.5))
     close(got[..., [0, 3, 4]], Z[..., [0, 3, 4]])
+
+
+def test_zeta_pulls_toward_the_goal():
+    goal = randn(6)
+    got = flowalign(
+        Z, point, SIGMAS, seeded(), guide_scale=7.5, zeta=0.3, goal=goal)
+    close(got, 0.7 * (Z + direction(7.5)) + 0.3 * goal)
+    assert torch.equal(*(flowalign(
+        Z, point, SIGMAS, seeded(), guide_scale=7.5, zeta=0.3, goal=goal)
+        for goal in (None, Z)))
 
 
 @pytest.mark.parametrize('w_ref', [0., 1., 3.])

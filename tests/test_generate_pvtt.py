@@ -25,6 +25,7 @@ from tests.cli import (
 from tests.utils.media import ffmpeg, make_clip
 from wan.configs import WAN_CONFIGS
 from wan.refdrop import photo as refdrop_photo
+from wan.refdrop.config import RefConfig
 from wan.utils.video import probe
 
 STAGES = ('load', 'encode text', 'encode', 'find the product',
@@ -368,7 +369,7 @@ def test_edit_everywhere(edit, base, tmp_path):
     ('ref_t', '0.3,0.6'), ('ref_t', 'match'), ('ref_stats', 'norm'),
     ('ref_stats', 'full'), ('ref_layers', 'deep'), ('ref_layers', '1,2-3'),
     ('ref_steps', '0-0.5'), ('ref_key_mask', False),
-    ('ref_query_mask', False)))
+    ('ref_query_mask', False), ('ref_collage', 0.1)))
 def test_every_setting_is_recorded_and_matters(edit, base, name, value):
     made = edit(f'--{name}', value)
     settings = made.results['edit'] | made.results['reference']
@@ -396,12 +397,21 @@ def test_branches_in_one_batch(edit):
     assert distance(single, batch) < 0.01
 
 
-@pytest.mark.parametrize('preset', ('strong', 'gentle'))
+@pytest.mark.parametrize('preset', ('best', 'strong', 'gentle'))
 def test_presets_with_flags_overriding(edit, preset):
     settings = edit('--ref_preset', preset, '--ref_stats', 'norm'
                     ).results['reference']
     assert settings['ref_stats'] == 'norm'
-    assert settings['ref_c'] == {'strong': [0.7], 'gentle': [0.1]}[preset]
+    assert settings['ref_c'] == list(RefConfig.from_preset(preset).ref_c)
+
+
+@pytest.mark.parametrize('pull, method, on', (
+    ('0', 'flowalign', False), ('0.2', 'flowalign', True),
+    ('0.2', 'sdedit', False)))
+def test_the_record_tells_whether_the_collage_was_used(
+        edit, pull, method, on):
+    made = edit('--ref_collage', pull, '--edit_method', method)
+    assert made.results['collage_on'] == on
 
 
 @pytest.mark.parametrize('more, on', (
@@ -580,6 +590,8 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--ref_rope', 'grille'), 'allowed: grid, spatial, none, offset, box'),
     (('--ref_t', '2'), 'ref_t'), (('--ref_t', 'soon'), 'ref_t'),
     (('--ref_rope', 'box', '--use_mask', 'false'), '--ref_rope box needs'),
+    (('--ref_collage', '2'), 'ref_collage is 2.0, allowed is 0 to 1'),
+    (('--ref_collage', '.1', '--use_mask', 'false'), 'pastes a photo into'),
     (('--ref_stats', 'some'), 'allowed: none, norm, full'),
     (('--ref_bank', 'x', '--ref_t', 'match'), '--ref_bank cannot keep'),
     (('--edit_method', 'magic'), 'allowed: flowalign, flowedit, sdedit'),

@@ -10,6 +10,7 @@ from wan.configs import WAN_CONFIGS
 from wan.flowalign import edit_sigmas
 from wan.pvtt import EditConfig, Product, WanPVTT
 from wan.refdrop.config import BRANCHES, RefConfig
+from wan.refdrop.masks import mask_to_latent
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 SOURCE = 'a red watch on a table'
@@ -54,7 +55,7 @@ def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
 
 def centre_mask():
     mask = torch.zeros(1, HEIGHT, WIDTH)
-    mask[:, 8:24, :16] = 1
+    mask[:, :, :16] = 1
     return mask
 
 
@@ -228,6 +229,37 @@ def test_given_mask_and_composite(pipe, clip):
     assert result.mask[..., -1].sum() == 0
     assert torch.equal(result.video[..., -1], clip[..., -1])
     assert not torch.equal(result.video, clip)
+
+
+def test_the_collage_is_the_goal_inside_the_mask_alone(pipe, clip):
+    mask = centre_mask()
+    z_src = pipe.encode_video(clip)
+    cells = mask_to_latent(mask, z_src.shape)
+    goal, both = pipe.collage_goal(clip, z_src, cells, mask, PRODUCT)
+    assert (both >= cells).all() and not both.all()
+    assert torch.equal(goal[:, both == 0], z_src[:, both == 0])
+    assert (goal - z_src)[:, both == 1].abs().mean() > 0.01
+
+
+def test_the_collage_needs_no_bank(pipe, clip):
+    given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.}
+    text = edit(pipe, clip, ref={'ref_c': (0.,)}, **given)
+    pasted = [edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
+                   products=[product], **given).video
+              for pull, product in ((.2, PRODUCT), (.2, photo('red')),
+                                    (.9, PRODUCT))]
+    assert len({v.double().sum().item()
+                for v in (text.video, *pasted)}) == 4
+    assert torch.equal(text.video, edit(
+        pipe, clip, ref={'ref_c': (0.,), 'ref_collage': 0.}, **given).video)
+
+
+@pytest.mark.parametrize('options', [
+    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'}])
+def test_without_mask_photo_or_zeta_there_is_no_collage(pipe, clip, options):
+    on, off = (edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
+                    **options).video for pull in (.5, 0.))
+    assert torch.equal(on, off)
 
 
 def test_words_find_a_mask(pipe, clip):

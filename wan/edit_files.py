@@ -86,7 +86,8 @@ def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
             raise ValueError(
                 '--reverse needs --edit_method flowalign or flowedit: sdedit '
                 'cannot be reversed.')
-        if max(edit.fg_zeta_scale, edit.bg_zeta_scale) > 0.01:
+        if max(edit.fg_zeta_scale, edit.bg_zeta_scale,
+               ref.ref_collage) > 0.01:
             notes.append(
                 'Zeta above 0.01 erases the way back: the reverse of such an '
                 'edit is inexact.')
@@ -158,6 +159,11 @@ def _reference(args: Namespace, photos: int, depth: int) -> RefConfig:
         raise ValueError(
             "--ref_rope box needs the product's place in the video, which "
             '--use_mask false does not look for.')
+    if given.get('ref_collage') and not (photos and args.use_mask):
+        raise ValueError(
+            f'--ref_collage {ref.ref_collage} pastes a photo into a mask, but '
+            f'--use_reference is {args.use_reference} and --use_mask is '
+            f'{args.use_mask}.')
     if args.ref_bank and ref.matched:
         raise ValueError('--ref_bank cannot keep what --ref_t match refills.')
     if args.ref_bank and photos:

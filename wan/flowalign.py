@@ -74,11 +74,12 @@ def edit_sigmas(steps: int, shift: float, strength: float) -> Tensor:
 def flowalign_update(
     q: Tensor, p: Tensor, v_q: Tensor, v_p: Tensor,
     sigma: float, sigma_next: float, zeta: float | Tensor,
+    shift: float | Tensor = 0.,
 ) -> Tensor:
     r"""What a step of FlowAlign adds to the edited latent.
 
         (sigma_next - sigma) (v_p - v_q)
-            + zeta [(q - sigma v_q) - (p - sigma v_p)]
+            + zeta [(q - sigma v_q) + shift - (p - sigma v_p)]
 
     Args:
         q, p: noised source and noised edit, [C, T, h, w].
@@ -86,16 +87,18 @@ def flowalign_update(
         sigma, sigma_next: noise level of q and p, and that of the next step.
         zeta: pull of the edit's clean estimate toward the source's, 0 to 1:
             a number or a map, [1, T, h, w] or [T, h, w].
+        shift: from the source to what the pull is toward instead; 0 is the
+            paper's.
     """
-    pull = (q - sigma * v_q) - (p - sigma * v_p)
+    pull = (q - sigma * v_q) + shift - (p - sigma * v_p)
     return (sigma_next - sigma) * (v_p - v_q) + zeta * pull
 
 
 def flowalign(
     z_src: Tensor, velocity: Velocity, sigmas: Sigmas,
     generator: torch.Generator, *, guide_scale: float, zeta: float | Tensor,
-    ref_guide_scale: float | None = None, start: Tensor | None = None,
-    callback: Callback | None = None,
+    goal: Tensor | None = None, ref_guide_scale: float | None = None,
+    start: Tensor | None = None, callback: Callback | None = None,
 ) -> Tensor:
     r"""Edit a latent with FlowAlign (arXiv 2505.23145).
 
@@ -109,6 +112,7 @@ def flowalign(
         generator: of the noise, on any device.
         guide_scale: weight w of the way from source to target prompt.
         zeta: see `flowalign_update`.
+        goal: what zeta pulls toward, like `z_src`; None is `z_src`.
         ref_guide_scale: weight of the reference's own guidance; asks for
             'ptr' as well. None where it has none.
         start: where to begin; None is `z_src`. To undo, the edited latent.
@@ -121,9 +125,10 @@ def flowalign(
         FloatingPointError: the latent has become infinite or NaN.
     """
     keys, edit = _guidance('ps', guide_scale, ref_guide_scale)
+    shift = 0. if goal is None else goal - z_src
 
     def update(q, p, v, *levels):
-        return flowalign_update(q, p, v['q'], edit(v), *levels, zeta)
+        return flowalign_update(q, p, v['q'], edit(v), *levels, zeta, shift)
 
     return _coupled(
         z_src, velocity, sigmas, generator, ('q', *keys), update, start,

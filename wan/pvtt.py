@@ -17,6 +17,7 @@ from .flowalign import EDIT_METHODS, edit_sigmas
 from .modules.model import TextContext
 from .pipeline import WanPipeline
 from .refdrop.bank_file import BankFile, bank_key
+from .refdrop.collage import collage
 from .refdrop.config import RefConfig
 from .refdrop.filler import BankFiller
 from .refdrop.filters import dilate
@@ -126,16 +127,19 @@ class WanPVTT(WanPipeline):
         if reverse_from is not None:
             start, sigmas = self.encode_video(reverse_from), sigmas.flip(0)
         with torch.no_grad(), self.on_device(self.model, offload_model):
-            mask = None
+            mask = goal = None
             if use_mask:
                 mask = self.find_mask(
                     z_src, prompts, src_mask, words, seed, edit.mask_grow)
+            if products and self.pastes(edit, ref, mask):
+                goal, mask = self.collage_goal(
+                    src_video, z_src, mask, src_mask, products[0])
             # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
                 z_src, prompts, edit, ref, sigmas, mask, self.reference_slots(
                     products, prompts['target'], shape, ref, sigmas, mask,
                     seed, self.bank_file(ref_bank, target_prompt)),
-                start, seed)
+                start, seed, goal)
         video, round_trip = (self.decode(z).cpu() for z in (latent, z_src))
         if mask is not None:
             mask = upsample_mask(mask.cpu(), src_video.shape[1:])
@@ -196,6 +200,38 @@ class WanPVTT(WanPipeline):
                 self.model, z_src, prompts, words,
                 torch.Generator().manual_seed(seed))
 
+    @staticmethod
+    def pastes(
+        edit: EditConfig, ref: RefConfig, mask: torch.Tensor | None
+    ) -> bool:
+        r"""Whether a photo would be pasted in as the edit's goal."""
+        return ref.ref_collage > 0 and mask is not None \
+            and edit.edit_method == 'flowalign'
+
+    def collage_goal(
+        self,
+        src_video: torch.Tensor,
+        z_src: torch.Tensor,
+        mask: torch.Tensor,
+        src_mask: torch.Tensor | None,
+        product: Product,
+    ) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""The template's latent with the photo pasted in, and the mask.
+
+        The mask [T, h, w] is that of old and new product, and only there does
+        the latent [C, T, h, w] differ from the template's. A given `src_mask`
+        tells the old product's outline better than `mask` does.
+        """
+        frames, height, width = src_video.shape[1:]
+        outline = upsample_mask(mask.cpu(), src_video.shape[1:]) \
+            if src_mask is None else src_mask.expand(frames, -1, -1)
+        video, alpha = collage(
+            src_video, outline, *product.fitted((width, height)))
+        if alpha.any():
+            new = mask_to_latent(alpha, z_src.shape[1:])
+            mask = torch.maximum(mask, new.to(mask))
+        return torch.lerp(z_src, self.encode_video(video), mask), mask
+
     def reference_slots(
         self,
         products: Sequence[Product],
@@ -213,9 +249,9 @@ class WanPVTT(WanPipeline):
         grid = token_grid(shape, self.patch_size)
         tokens = frame_boxes = None
         if mask is not None:
-            # A token counts when any of its cells does: coarse, as tight
-            # masks leak the old shape.
-            tokens = token_mask(mask, grid, share=0.25)
+            # Most of a token: at the rim, where they would paint the product
+            # over the scene, none read.
+            tokens = token_mask(mask, grid, share=0.75)
             frame_boxes = boxes(tokens.view(grid))
         # The photos stand in the frame as the video does.
         size = (shape[3] * self.vae_stride[2], shape[2] * self.vae_stride[1])
@@ -258,6 +294,7 @@ class WanPVTT(WanPipeline):
         slots: Slots | None,
         start: torch.Tensor | None,
         seed: int,
+        goal: torch.Tensor | None = None,
     ) -> torch.Tensor:
         r"""Run the editing loop; sigmas that rise go back from `start`."""
         velocity = BranchVelocity(
@@ -269,8 +306,10 @@ class WanPVTT(WanPipeline):
         if edit.edit_method == 'flowalign':
             zeta = edit.bg_zeta_scale
             if mask is not None:
-                zeta = mask * edit.fg_zeta_scale + (1 - mask) * zeta
-            options['zeta'] = zeta
+                inside = edit.fg_zeta_scale if goal is None \
+                    else ref.ref_collage
+                zeta = mask * inside + (1 - mask) * zeta
+            options.update(zeta=zeta, goal=goal)
         if edit.edit_method == 'flowedit':
             options['src_guide_scale'] = edit.src_guide_scale
         if start is not None:

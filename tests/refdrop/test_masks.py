@@ -139,10 +139,12 @@ def test_token_mask_counts_area():
     assert token_mask(mask, (2, 2, 3), 0.4)[4]
 
 
-def test_token_mask_keeps_the_fullest_token():
-    mask = torch.zeros(1, 32, 32)
+def test_token_mask_keeps_the_fullest_token_of_each_frame():
+    mask = torch.zeros(3, 32, 32)
     mask[0, 20, 20:24] = 1
-    assert token_mask(mask, (1, 2, 2)).tolist() == [False] * 3 + [True]
+    mask[1, :16, :16] = 1
+    mask[1, 20, 20:24] = 1
+    assert token_mask(mask, (3, 2, 2)).nonzero().flatten().tolist() == [3, 4]
 
 
 def test_boxes():

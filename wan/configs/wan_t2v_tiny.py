@@ -29,6 +29,7 @@ t2v_tiny = EasyDict(
         'pvtt': {
             'frame_num': 17,
             'sample_steps': 25,
+            'sample_guide_scale': 7.5,
         },
     },
 )

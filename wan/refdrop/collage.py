@@ -1,13 +1,52 @@
-r"""The photo pasted over the old product: an edit without a model."""
+r"""The photo pasted over the old product: an edit without a model.
+
+It shows where the new product would be and which way round: the goal that an
+edit's pull inside the mask can have, and a baseline for any edit.
+"""
+import math
+from typing import NamedTuple
+
 import torch
 import torch.nn.functional as F
 
 from .filters import blur, dilate
-from .masks import boxes
 
-# In pixels: how far the old product's edge and shadow reach beyond its mask,
-# and the blur that carries the surroundings into the hole.
-EDGE, SPREAD = 4, 10.
+# Shares of the frame's height: how far the old product's edge and shadow reach
+# beyond its mask, and the blur that carries the surroundings into the hole.
+EDGE, SPREAD = 1 / 32, 1 / 12
+# Rows at which the hole is filled; what is blurred needs no more.
+FILL_ROWS = 128
+# Turns in radians that are tried: from frame to frame, and at first between
+# photo and template.
+STEPS = torch.linspace(-0.24, 0.24, 25)
+TILTS = torch.linspace(-1.0, 1.0, 41)
+# What a turn of 1 radian costs in likeness, 0 to 1: a disc does not turn.
+RELUCTANCE = 0.02
+LOOK = 48  # pixels of a look at the product, and how much of it that is
+REACH = 2.2  # in units of the square root of the product's area
+
+
+class Collage(NamedTuple):
+    r"""Videos [3, F, H, W] in [-1, 1] and [F, H, W] in [0, 1]."""
+    video: torch.Tensor
+    alpha: torch.Tensor
+
+
+class Places(NamedTuple):
+    r"""A product in each frame: centre [F, 2], x and y, and size [F], pixels.
+
+    The size is the square root of its area, 0 where it is not seen.
+    """
+    centre: torch.Tensor
+    size: torch.Tensor
+
+    @classmethod
+    def of(cls, mask: torch.Tensor) -> 'Places':
+        r"""Of a mask [F, H, W] in [0, 1]."""
+        area = mask.sum((1, 2))
+        x, y = ((mask.sum(dim) * (torch.arange(mask.size(3 - dim)) + 0.5)
+                 ).sum(1) / area.clamp_min(1e-6) for dim in (1, 2))
+        return cls(torch.stack([x, y], 1), area.sqrt())
 
 
 def collage(
@@ -15,12 +54,13 @@ def collage(
     mask: torch.Tensor,
     photo: torch.Tensor,
     alpha: torch.Tensor,
-) -> torch.Tensor:
+) -> Collage:
     r"""The template with the photo's product in place of its own.
 
     In each frame the surroundings are spread over the old product, and the
-    new one is laid into the old one's box: upright as in the photo, centred,
-    its own box of the same area. It is neither turned nor lit.
+    new one is laid on its centre with its area. It is turned at first so that
+    their outlines agree best, up to a third of a half turn, then as the old
+    one turns. It is not lit anew.
 
     Args:
         video: the template, [3, F, H, W] in [-1, 1].
@@ -29,41 +69,100 @@ def collage(
             `Product.fitted`.
 
     Returns:
-        [3, F, H, W] in [-1, 1].
+        The collage, and where it shows the new product.
     """
-    rows, columns = (
-        (alpha[0] > 0.5).any(axis).nonzero().flatten() for axis in (1, 0))
-    product = torch.cat([photo[:, 0], alpha])[
-        None, :, rows[0]:rows[-1] + 1, columns[0]:columns[-1] + 1]
-    frames = fill(video, mask).unbind(1)
-    return torch.stack([
-        _paste(frame, product, box) for frame, box in zip(
-            frames, boxes((mask > 0.5).float()).tolist(), strict=True)], 1)
+    mask = (mask > 0.5).float()
+    old, new = Places.of(mask), Places.of(alpha)
+    seen = old.size.nonzero().flatten().tolist()
+    frames = list(fill(video, mask).unbind(1))
+    alphas = list(torch.zeros_like(mask))
+    if not seen:
+        return Collage(torch.stack(frames, 1), torch.stack(alphas))
+    turns = _turns(video, mask, old, seen)
+    turns = turns + _tilt(alpha, new, mask[seen[:1]], old, seen[0])
+    # Shrunk first, or fine patterns would alias.
+    shrink = min(1., float(old.size.max() / new.size[0]))
+    product = F.interpolate(
+        torch.cat([photo[:, 0] * alpha, alpha])[None], scale_factor=shrink,
+        mode='bilinear', antialias=True, recompute_scale_factor=True)
+    ratio = torch.tensor(product.shape[-1:-3:-1]) / torch.tensor(
+        alpha.shape[-1:-3:-1])
+    for i, turn in zip(seen, turns, strict=True):
+        scale = new.size[0] * ratio.mean() / old.size[i]
+        pasted = _sample(product, mask.shape[1:], _similarity(
+            old.centre[i], new.centre[0] * ratio, -turn[None], scale))[0]
+        frames[i] = pasted[:3] + (1 - pasted[3]) * frames[i]
+        alphas[i] = pasted[3]
+    return Collage(torch.stack(frames, 1), torch.stack(alphas))
 
 
 def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     r"""The surroundings of a mask spread over it, frame by frame."""
-    keep = 1 - dilate((mask > 0).to(video), EDGE)
-    total, weight = video * keep, keep
+    size = video.shape[2:]
+    keep = 1 - dilate((mask > 0).to(video), math.ceil(EDGE * size[0]))
+    shrink = min(1., FILL_ROWS / size[0])
+    small = [round(side * shrink) for side in size]
+    total, weight = (F.interpolate(part.transpose(0, 1), small, mode='area')
+                     for part in (video * keep, keep[None]))
     for dim in (-2, -1):
-        total, weight = (blur(part, SPREAD, dim) for part in (total, weight))
-    return torch.lerp(total / weight.clamp_min(1e-6), video, keep)
+        total, weight = (blur(part, SPREAD * small[0], dim)
+                         for part in (total, weight))
+    spread = F.interpolate(
+        total / weight.clamp_min(1e-6), size, mode='bilinear').transpose(0, 1)
+    return torch.lerp(spread, video, keep)
 
 
-def _paste(frame, product, box):
-    r"""A frame [3, H, W] with the product [1, 4, h, w] laid into a box."""
-    top, left, bottom, right = box
-    size = torch.tensor(product.shape[2:])
-    scale = ((bottom - top) * (right - left) / size.prod()).sqrt()
-    h, w = (size * scale).round().long().clamp(1).tolist()
-    patch = F.interpolate(
-        product, (h, w), mode='bilinear', antialias=True)[0]
-    y, x = (top + bottom - h) // 2, (left + right - w) // 2
-    # What hangs over the frame's edge is cut off.
-    height, width = frame.shape[1:]
-    patch = patch[:, max(0, -y):height - y, max(0, -x):width - x]
-    y, x = max(0, y), max(0, x)
-    place = (..., slice(y, y + patch.size(1)), slice(x, x + patch.size(2)))
-    out = frame.clone()
-    out[place] = torch.lerp(frame[place], patch[:3], patch[3:])
-    return out
+def _turns(video, mask, places, seen) -> torch.Tensor:
+    r"""Radians by which the product has turned since it was seen first."""
+    layers = torch.cat([video.transpose(0, 1), mask[:, None]], 1)
+    first = _look(layers[seen[:1]], places, seen[0], torch.zeros(1))
+    turns = [torch.tensor(0.)]
+    for i in seen[1:]:
+        angles = turns[-1] + STEPS
+        looks = _look(layers[i][None], places, i, angles)
+        both = looks[:, 3] * first[:, 3]
+        difference = (looks[:, :3] - first[:, :3]).abs().mean(1) * both
+        likeness = _overlap(looks[:, 3], first[:, 3]) - difference.sum(
+            (1, 2)) / both.sum((1, 2)).clamp_min(1)
+        turns.append(angles[
+            (likeness - RELUCTANCE * STEPS.abs()).argmax()])
+    return torch.stack(turns)
+
+
+def _tilt(alpha, new, mask, old, index) -> torch.Tensor:
+    r"""Radians by which to turn the photo for the outlines to agree."""
+    still = _look(alpha[None], new, 0, torch.zeros(1))
+    turned = _look(mask[None], old, index, TILTS)
+    likeness = _overlap(turned[:, 0], still[:, 0])
+    return TILTS[(likeness - RELUCTANCE * TILTS.abs()).argmax()]
+
+
+def _overlap(one, two) -> torch.Tensor:
+    r"""Intersection over union of masks [K, h, w]."""
+    union = torch.maximum(one, two).sum((1, 2))
+    return torch.minimum(one, two).sum((1, 2)) / union.clamp_min(1e-6)
+
+
+def _look(picture, places, index, angles) -> torch.Tensor:
+    r"""A picture [1, C, H, W] around the product, turned back by angles."""
+    middle = torch.full((2,), LOOK / 2)
+    return _sample(picture, (LOOK, LOOK), _similarity(
+        middle, places.centre[index], angles,
+        REACH * places.size[index] / LOOK))
+
+
+def _similarity(here, there, angles, scale) -> torch.Tensor:
+    r"""Matrices [K, 2, 3]: there + scale * R(angle) (point - here)."""
+    cos, sin = angles.cos(), angles.sin()
+    turn = scale * torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
+    return torch.cat([turn, (there - turn @ here)[..., None]], 2)
+
+
+def _sample(picture, size, matrices) -> torch.Tensor:
+    r"""[K, C, h, w]: a picture [1, C, H, W] at mapped pixels, 0 outside it."""
+    y, x = torch.meshgrid(
+        *(torch.arange(side) + 0.5 for side in size), indexing='ij')
+    points = torch.stack([x, y, torch.ones_like(x)], -1) @ matrices.mT[:, None]
+    grid = 2 * points / torch.tensor(picture.shape[-1:-3:-1]) - 1
+    return F.grid_sample(
+        picture.expand(len(grid), -1, -1, -1), grid, align_corners=False)

@@ -22,6 +22,7 @@ PRESETS: dict[str, dict] = {
     'default': {},
     # method.md 8: a clean latent at a timestep of the sampling range.
     'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
+    'best': {'ref_c': (0.3,), 'ref_t': '0.7', 'ref_collage': 0.15},
     'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},
 }
 
@@ -56,6 +57,11 @@ class RefConfig:
             standard deviation of each channel; 'none' leaves it.
         ref_key_mask: read product pixels only, not the photo's ground.
         ref_query_mask: read only where the video's product is.
+        ref_collage: FlowAlign's zeta inside the mask, 0 to 1, when it pulls
+            toward the template with the first photo pasted over the old
+            product (`collage`); 0 pulls toward the old product, as
+            `fg_zeta_scale` says. Without a mask, and in the baselines, it
+            does nothing.
 
     Raises:
         ValueError: a value outside its range.
@@ -71,6 +77,7 @@ class RefConfig:
     ref_stats: str = 'none'
     ref_key_mask: bool = True
     ref_query_mask: bool = True
+    ref_collage: float = 0.
 
     def __post_init__(self):
         if not self.ref_c or any(not -1 <= c <= 1 for c in self.ref_c) \
@@ -89,6 +96,9 @@ class RefConfig:
             raise ValueError(
                 f"ref_steps is {self.ref_steps!r}, expected 'a-b' with "
                 f'0 <= a <= b <= 1.')
+        if not 0 <= self.ref_collage <= 1:
+            raise ValueError(
+                f'ref_collage is {self.ref_collage}, allowed is 0 to 1.')
         if not self.matched and any(not 0 <= t <= 1 for t in self.levels):
             raise ValueError(
                 f"ref_t is {self.ref_t!r}: a number in [0, 1], a list such "

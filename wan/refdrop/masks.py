@@ -75,13 +75,12 @@ def token_mask(
             more product than ground.
 
     Returns:
-        [f * h * w], bool; where no token reaches `share`, the fullest one.
+        [f * h * w], bool; in a frame where no token reaches `share`, the
+        fullest ones, none if nothing is marked.
     """
-    filled = _pool(mask.float(), grid[1:]).flatten()
-    tokens = filled >= share
-    if not tokens.any():
-        tokens[filled.argmax()] = True
-    return tokens
+    filled = _pool(mask.float(), grid[1:]).flatten(1)
+    enough = filled.amax(1, keepdim=True).clamp(max=share)
+    return ((filled >= enough) & (filled > 0)).flatten()
 
 
 def boxes(mask: torch.Tensor) -> torch.Tensor:

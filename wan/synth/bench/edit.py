@@ -69,6 +69,7 @@ class PairEditor:
         self.looping = copy(pipe)
         self.looping.model = Remembered(pipe.model)
         self.masks: dict[tuple, Tensor | None] = {}
+        self.goals: dict[tuple, tuple[Tensor, Tensor]] = {}
 
     @cached_property
     def source(self) -> Tensor:
@@ -117,10 +118,14 @@ class PairEditor:
         if row.kind == 'paste':
             size = self.source.shape[3], self.source.shape[2]
             return collage(self.source, self.regions[1], *Product(
-                self.pair.photo(photo)).fitted(size))
+                self.pair.photo(photo)).fitted(size)).video
         with self.pipe.on_device(self.pipe.model, False):
-            mask = self.mask(row)
-            video = self.pipe.decode(self._edited(row, photo, mask)).cpu()
+            mask, goal = self.mask(row), None
+            if row.ref is not None and self.pipe.pastes(
+                    row.edit, row.ref, mask):
+                goal, mask = self.goal(row, photo, mask)
+            video = self.pipe.decode(
+                self._edited(row, photo, mask, goal)).cpu()
         if row.edit.composite and mask is not None:
             video = composite(video, self.source, upsample_mask(
                 mask.cpu(), self.source.shape[1:]))
@@ -150,7 +155,21 @@ class PairEditor:
                 self.pair.seed, row.edit.mask_grow)
         return self.masks[place]
 
-    def _edited(self, row: Row, photo: str, mask: Tensor | None) -> Tensor:
+    def goal(
+        self, row: Row, photo: str, mask: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        r"""The collage's latent and the mask of both products."""
+        place = row.mask, row.edit.mask_grow, row.caption, photo
+        if place not in self.goals:
+            self.goals[place] = self.pipe.collage_goal(
+                self.source, self.latent, mask,
+                self.regions[1] if row.mask == 'true' else None,
+                Product(self.pair.photo(photo)))
+        return self.goals[place]
+
+    def _edited(
+        self, row: Row, photo: str, mask: Tensor | None, goal: Tensor | None
+    ) -> Tensor:
         prompts, ref = self.prompts[row.caption], row.ref
         sigmas = edit_sigmas(
             row.edit.sample_steps, row.edit.sample_shift, row.edit.strength)
@@ -168,4 +187,4 @@ class PairEditor:
                     sigmas, mask, self.pair.seed)
         return self.looping.edit(
             self.latent, prompts, row.edit, ref or RefConfig(), sigmas, mask,
-            slots, None, self.pair.seed)
+            slots, None, self.pair.seed, goal)

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import EditConfig
-from wan.refdrop.config import BRANCHES, LAYERS, PRESETS, ROPES, RefConfig
+from wan.refdrop.config import BRANCHES, LAYERS, ROPES, RefConfig
 
 EDIT = EditConfig(
     sample_steps=25, strength=0.7, sample_guide_scale=7.5,
@@ -25,7 +25,7 @@ QUICK_STEPS = 8
 REF = RefConfig.from_preset('strong', ref_t='0.7')
 # What the paper and the design's first version say, nothing else tuned.
 PLAIN_REF = RefConfig(ref_c=(0.5,))
-BEST_REF = RefConfig.from_preset('best' if 'best' in PRESETS else 'strong')
+BEST_REF = RefConfig.from_preset('best')
 
 KINDS = ('copy', 'round_trip', 'ceiling', 'paste', 'edit', 'attempt')
 FAMILIES = {
@@ -103,6 +103,10 @@ FULL = Row(
 HIDDEN = Row(
     'flowalign_hidden', 'FlowAlign, prompt hides the appearance', 'text')
 PLAIN = Row('refdrop', 'RefDrop, t 0, c 0.5', ref=PLAIN_REF)
+# What the photo does without any attention to it.
+COLLAGE = Row(
+    'collage', 'FlowAlign toward the collage, no bank',
+    ref=replace(BEST_REF, ref_c=(0.,)))
 BEST = Row('best', 'RefDrop, best settings', ref=BEST_REF)
 
 MAIN: tuple[Row, ...] = (
@@ -121,6 +125,8 @@ MAIN: tuple[Row, ...] = (
     unmasked(replace(
         PLAIN, name='refdrop_unmasked', title='RefDrop, t 0, no masks')),
     PLAIN,
+    Row('strong', 'RefDrop, t 0.7, c 0.7', ref=REF),
+    COLLAGE,
     BEST,
     replace(BEST, name='best_found', mask='velocity',
             title='RefDrop, best settings, mask found'),
@@ -161,6 +167,7 @@ def _masks() -> tuple[Row, ...]:
     return base, *parts, *found, unmasked(off)
 
 
+PULLS = (0., 0.03, 0.07, 0.15, 0.3, 0.6)
 LEVELS = ('0', '0.3', '0.5', '0.7', 'match', '0.3,0.5,0.7')
 # One setting each: what is on the horizontal axis of its plot.
 ABLATIONS: dict[str, tuple[Row, ...]] = {
@@ -174,6 +181,9 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     'layers': _varied('layers', 'ref_layers', LAYERS),
     'stats': _varied('stats', 'ref_stats', ('none', 'norm', 'full')),
     'masks': _masks(),
+    'pull': _varied('pull', 'ref_collage', PULLS),
+    'pull_alone': _varied(
+        'pull_alone', 'ref_collage', PULLS, ref_c=(0.,)),
 }
 GRID: tuple[Row, ...] = (
     *MAIN, *(row for rows in ABLATIONS.values() for row in rows))
