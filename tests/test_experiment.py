@@ -112,10 +112,9 @@ def test_shipped_files_hold_the_known_settings(path):
     del edit['sample_steps']
     demo = path.stem == 'demo'
     assert edit.pop('composite', False) == demo
-    # The embedded model has a guidance of its own.
     assert edit == {
-        'strength': 0.7, 'fg_zeta_scale': 1e-3, 'bg_zeta_scale': 1e-1,
-        **({} if demo else {'sample_guide_scale': 19.5})}
+        'strength': 0.7, 'sample_guide_scale': 2.0 if demo else 19.5,
+        'fg_zeta_scale': 1e-3, 'bg_zeta_scale': 1e-1}
     args = parsed(path)
     assert args.ref_preset == ('best' if demo else None)
     assert args.sample_steps == (25 if demo else 50)

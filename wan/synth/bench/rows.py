@@ -26,6 +26,8 @@ REF = RefConfig.from_preset('strong', ref_t='0.7')
 # What the paper and the design's first version say, nothing else tuned.
 PLAIN_REF = RefConfig(ref_c=(0.5,))
 BEST_REF = RefConfig.from_preset('best')
+# Where the collage leads, strong guidance only adds halos.
+BEST_EDIT = replace(EDIT, sample_guide_scale=2.0)
 
 KINDS = ('copy', 'round_trip', 'ceiling', 'paste', 'edit', 'attempt')
 FAMILIES = {
@@ -105,9 +107,11 @@ HIDDEN = Row(
 PLAIN = Row('refdrop', 'RefDrop, t 0, c 0.5', ref=PLAIN_REF)
 # What the photo does without any attention to it.
 COLLAGE = Row(
-    'collage', 'FlowAlign toward the collage, no bank',
+    'collage', 'FlowAlign toward the collage, no bank', edit=BEST_EDIT,
     ref=replace(BEST_REF, ref_c=(0.,)))
-BEST = Row('best', 'RefDrop, best settings', ref=BEST_REF)
+BEST = Row(
+    'best', 'RefDrop and collage, best settings', edit=BEST_EDIT,
+    ref=BEST_REF)
 
 MAIN: tuple[Row, ...] = (
     Row('copy', 'copy of the template', 'bound', 'copy'),
@@ -129,7 +133,7 @@ MAIN: tuple[Row, ...] = (
     COLLAGE,
     BEST,
     replace(BEST, name='best_found', mask='velocity',
-            title='RefDrop, best settings, mask found'),
+            title='best settings, mask found'),
 )
 QUICK: tuple[Row, ...] = tuple(
     replace(row, edit=replace(row.edit, sample_steps=QUICK_STEPS))
