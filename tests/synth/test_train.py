@@ -126,6 +126,18 @@ def test_noise_levels_are_shifted_toward_noise():
     assert sigma.median() == pytest.approx(0.75, abs=0.01)
 
 
+def test_the_loss_counts_more_in_the_product():
+    shares = torch.zeros(3, 2, 128, 128)
+    shares[1, 0, 40:48, 16:32] = 1  # row 5 and columns 2 and 3 of the latent
+    shares[2, 1, 3, 100] = 1
+    layouts = latents.tokens_of(shares)[None].expand(3, -1, -1).float() / 255
+    weight = dit.focus(layouts, torch.tensor([0.7, 0.8, 0.95]))
+    assert weight.shape == (3, 1, 2, 16, 16)
+    assert (weight[0, 0] > 1).nonzero().tolist() == [
+        [0, 5, 2], [0, 5, 3], [1, 0, 12]]
+    assert weight.amax((1, 2, 3, 4)).tolist() == pytest.approx([4, 2.5, 1])
+
+
 def test_tokenizer_knows_every_word(tmp_path):
     tokenizer = text.write_tokenizer(tmp_path)
     ids, mask = tokenizer(
