@@ -706,7 +706,12 @@ def test_a_rerun_leaves_no_file_of_the_edit_before(edit, tmp_path):
 
 @pytest.mark.parametrize('method, scale', [
     ('flowalign', 19.5), ('flowedit', 13.5), ('sdedit', 5.)])
-def test_each_method_has_its_guidance(shell, media, method, scale):
+def test_each_method_has_its_guidance(
+        shell, media, monkeypatch, method, scale):
+    # The embedded model has its own for flowalign.
+    own = WAN_CONFIGS['t2v-tiny'].defaults['pvtt']
+    assert own['sample_guide_scale'] == 7.5
+    monkeypatch.delitem(own, 'sample_guide_scale')
     args = generate.parse_args(flags(
         shell, media, media / 'x.mp4', '--edit_method', method))
     args.sample_guide_scale = None
