@@ -405,6 +405,13 @@ def test_presets_with_flags_overriding(edit, preset):
     assert settings['ref_c'] == list(RefConfig.from_preset(preset).ref_c)
 
 
+@pytest.mark.parametrize('more, said', (
+    (('--src_mask', ''), True), ((), False)))
+def test_a_collage_in_a_found_mask_is_warned_of(shell, media, more, said):
+    read = inputs(shell, media, '--ref_preset', 'best', *more)
+    assert any('comes out too large' in note for note in read.notes) == said
+
+
 @pytest.mark.parametrize('pull, method, on', (
     ('0', 'flowalign', False), ('0.2', 'flowalign', True),
     ('0.2', 'sdedit', False)))

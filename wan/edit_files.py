@@ -81,6 +81,10 @@ def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
         notes.append(
             '--use_mask is false: what was given to find the product by is '
             'not used.')
+    if products and ref.ref_collage and args.use_mask and not args.src_mask:
+        notes.append(
+            '--ref_collage without --src_mask: the photo is pasted into a '
+            'mask that is found, which is wide, and comes out too large.')
     if args.reverse:
         if edit.edit_method == 'sdedit':
             raise ValueError(

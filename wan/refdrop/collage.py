@@ -22,8 +22,9 @@ STEPS = torch.linspace(-0.24, 0.24, 25)
 TILTS = torch.linspace(-1.0, 1.0, 41)
 # What a turn of 1 radian costs in likeness, 0 to 1: a disc does not turn.
 RELUCTANCE = 0.02
-LOOK = 48  # pixels of a look at the product, and how much of it that is
-REACH = 2.2  # in units of the square root of the product's area
+# A look at the product is so many pixels wide, and so many times the square
+# root of the product's area.
+LOOK, REACH = 48, 2.2
 
 
 class Collage(NamedTuple):
