@@ -405,13 +405,6 @@ def test_presets_with_flags_overriding(edit, preset):
     assert settings['ref_c'] == list(RefConfig.from_preset(preset).ref_c)
 
 
-@pytest.mark.parametrize('more, said', (
-    (('--src_mask', ''), True), ((), False)))
-def test_a_collage_in_a_found_mask_is_warned_of(shell, media, more, said):
-    read = inputs(shell, media, '--ref_preset', 'best', *more)
-    assert any('comes out too large' in note for note in read.notes) == said
-
-
 @pytest.mark.parametrize('pull, method, on', (
     ('0', 'flowalign', False), ('0.2', 'flowalign', True),
     ('0.2', 'sdedit', False)))
@@ -599,6 +592,7 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--ref_rope', 'box', '--use_mask', 'false'), '--ref_rope box needs'),
     (('--ref_collage', '2'), 'ref_collage is 2.0, allowed is 0 to 1'),
     (('--ref_collage', '.1', '--use_mask', 'false'), 'pastes a photo into'),
+    (('--ref_collage', '.1', '--src_mask', ''), '--src_mask missing'),
     (('--ref_stats', 'some'), 'allowed: none, norm, full'),
     (('--ref_bank', 'x', '--ref_t', 'match'), '--ref_bank cannot keep'),
     (('--edit_method', 'magic'), 'allowed: flowalign, flowedit, sdedit'),

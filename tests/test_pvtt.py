@@ -235,7 +235,7 @@ def test_the_collage_is_the_goal_inside_the_mask_alone(pipe, clip):
     mask = centre_mask()
     z_src = pipe.encode_video(clip)
     cells = mask_to_latent(mask, z_src.shape)
-    goal, both = pipe.collage_goal(clip, z_src, cells, mask, PRODUCT)
+    goal, both = pipe.pasted(clip, z_src, cells, mask, PRODUCT)
     assert (both >= cells).all() and not both.all()
     assert torch.equal(goal[:, both == 0], z_src[:, both == 0])
     assert (goal - z_src)[:, both == 1].abs().mean() > 0.01
@@ -243,7 +243,7 @@ def test_the_collage_is_the_goal_inside_the_mask_alone(pipe, clip):
 
 def test_the_collage_needs_no_bank(pipe, clip):
     given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.}
-    text = edit(pipe, clip, ref={'ref_c': (0.,)}, **given)
+    text = edit(pipe, clip, products=(), **given)
     pasted = [edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
                    products=[product], **given).video
               for pull, product in ((.2, PRODUCT), (.2, photo('red')),
@@ -255,8 +255,10 @@ def test_the_collage_needs_no_bank(pipe, clip):
 
 
 @pytest.mark.parametrize('options', [
-    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'}])
-def test_without_mask_photo_or_zeta_there_is_no_collage(pipe, clip, options):
+    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'},
+    {'src_mask': None}])
+def test_no_collage_without_given_mask_photo_or_zeta(pipe, clip, options):
+    options = {'src_mask': centre_mask(), **options}
     on, off = (edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
                     **options).video for pull in (.5, 0.))
     assert torch.equal(on, off)

@@ -11,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 
 from .configs import SIZE_CONFIGS
 from .edit_config import EditConfig
-from .pvtt import Product, PVTTResult, check_mask
+from .pvtt import Product, PVTTResult, check_mask, pastes
 from .refdrop.config import RefConfig
 from .utils.compare import contact_sheet, side_by_side
 from .utils.flags import settings
@@ -81,17 +81,13 @@ def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
         notes.append(
             '--use_mask is false: what was given to find the product by is '
             'not used.')
-    if products and ref.ref_collage and args.use_mask and not args.src_mask:
-        notes.append(
-            '--ref_collage without --src_mask: the photo is pasted into a '
-            'mask that is found, which is wide, and comes out too large.')
     if args.reverse:
         if edit.edit_method == 'sdedit':
             raise ValueError(
                 '--reverse needs --edit_method flowalign or flowedit: sdedit '
                 'cannot be reversed.')
-        if max(edit.fg_zeta_scale, edit.bg_zeta_scale,
-               ref.ref_collage) > 0.01:
+        pull = ref.ref_collage if products and pastes(edit, ref, mask) else 0
+        if max(edit.fg_zeta_scale, edit.bg_zeta_scale, pull) > 0.01:
             notes.append(
                 'Zeta above 0.01 erases the way back: the reverse of such an '
                 'edit is inexact.')
@@ -163,11 +159,12 @@ def _reference(args: Namespace, photos: int, depth: int) -> RefConfig:
         raise ValueError(
             "--ref_rope box needs the product's place in the video, which "
             '--use_mask false does not look for.')
-    if given.get('ref_collage') and not (photos and args.use_mask):
+    if given.get('ref_collage') and not (
+            photos and args.use_mask and args.src_mask):
         raise ValueError(
-            f'--ref_collage {ref.ref_collage} pastes a photo into a mask, but '
-            f'--use_reference is {args.use_reference} and --use_mask is '
-            f'{args.use_mask}.')
+            f'--ref_collage {ref.ref_collage} pastes a photo into a given '
+            f'mask, but --use_reference is {args.use_reference}, --use_mask '
+            f'{args.use_mask} and --src_mask {args.src_mask or "missing"}.')
     if args.ref_bank and ref.matched:
         raise ValueError('--ref_bank cannot keep what --ref_t match refills.')
     if args.ref_bank and photos:

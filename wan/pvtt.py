@@ -62,6 +62,14 @@ def check_mask(
     mask_to_latent(mask, (frame_num // 4 + 1, height // 8, width // 8))
 
 
+def pastes(
+    edit: EditConfig, ref: RefConfig, src_mask: torch.Tensor | None
+) -> bool:
+    r"""Whether an edit with a photo would be pulled toward its collage."""
+    return ref.ref_collage > 0 and src_mask is not None \
+        and edit.edit_method == 'flowalign'
+
+
 class WanPVTT(WanPipeline):
     r"""Template video and product photos in, edited video out."""
 
@@ -131,8 +139,8 @@ class WanPVTT(WanPipeline):
             if use_mask:
                 mask = self.find_mask(
                     z_src, prompts, src_mask, words, seed, edit.mask_grow)
-            if products and self.pastes(edit, ref, mask):
-                goal, mask = self.collage_goal(
+            if use_mask and products and pastes(edit, ref, src_mask):
+                goal, mask = self.pasted(
                     src_video, z_src, mask, src_mask, products[0])
             # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
@@ -200,33 +208,23 @@ class WanPVTT(WanPipeline):
                 self.model, z_src, prompts, words,
                 torch.Generator().manual_seed(seed))
 
-    @staticmethod
-    def pastes(
-        edit: EditConfig, ref: RefConfig, mask: torch.Tensor | None
-    ) -> bool:
-        r"""Whether a photo would be pasted in as the edit's goal."""
-        return ref.ref_collage > 0 and mask is not None \
-            and edit.edit_method == 'flowalign'
-
-    def collage_goal(
+    def pasted(
         self,
         src_video: torch.Tensor,
         z_src: torch.Tensor,
         mask: torch.Tensor,
-        src_mask: torch.Tensor | None,
+        src_mask: torch.Tensor,
         product: Product,
     ) -> tuple[torch.Tensor, torch.Tensor]:
-        r"""The template's latent with the photo pasted in, and the mask.
+        r"""The template's latent with the photo pasted in, and its mask.
 
         The mask [T, h, w] is that of old and new product, and only there does
-        the latent [C, T, h, w] differ from the template's. A given `src_mask`
-        tells the old product's outline better than `mask` does.
+        the latent [C, T, h, w] differ from the template's.
         """
         frames, height, width = src_video.shape[1:]
-        outline = upsample_mask(mask.cpu(), src_video.shape[1:]) \
-            if src_mask is None else src_mask.expand(frames, -1, -1)
         video, alpha = collage(
-            src_video, outline, *product.fitted((width, height)))
+            src_video, src_mask.expand(frames, -1, -1),
+            *product.fitted((width, height)))
         if alpha.any():
             new = mask_to_latent(alpha, z_src.shape[1:])
             mask = torch.maximum(mask, new.to(mask))

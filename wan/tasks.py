@@ -33,7 +33,7 @@ from .extension import check_extension, extend_prompt
 from .flowalign import edit_sigmas
 from .pipeline import WanPipeline
 from .plan import Plan
-from .pvtt import WanPVTT
+from .pvtt import WanPVTT, pastes
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.metrics import background_report
@@ -313,8 +313,8 @@ def run_pvtt(job: Job, pipe: WanPVTT) -> None:
                 (result.mask < 1).any()),
             'reference_on': bool(inputs.products) and inputs.ref.reads(
                 len(pipe.model.blocks), job.steps),
-            'collage_on': bool(inputs.products) and pipe.pastes(
-                inputs.edit, inputs.ref, result.mask),
+            'collage_on': bool(inputs.products) and args.use_mask and pastes(
+                inputs.edit, inputs.ref, inputs.mask),
             'notes': inputs.notes}
     with _saving(job, pipe) as path:
         save_edit(

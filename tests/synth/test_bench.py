@@ -114,7 +114,7 @@ def test_rows_can_be_named():
 def test_every_ablation_but_the_noised_holds_its_start():
     shared = set.intersection(*(
         {row.key() for row in rows} for axis, rows in ABLATIONS.items()
-        if axis not in ('noised', 'pull_alone')))
+        if axis not in ('noised', 'pull_alone', 'guidance', 'guidance_best')))
     assert len(shared) == 1
 
 
@@ -164,7 +164,7 @@ def test_the_source_is_evaluated_once(editor, monkeypatch):
     assert asked == [True] * 4
     asked.clear()
     # A weight of 0 is the text's edit, and all of it is remembered.
-    nothing = short(PLAIN, ref=RefConfig(ref_c=(0.,)))
+    nothing = short(PLAIN, ref=RefConfig(ref_c=(0.,), ref_collage=0.))
     assert torch.equal(fresh.run(nothing, 'right'),
                        fresh.run(short(HIDDEN), 'none'))
     assert asked == []

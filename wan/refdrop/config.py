@@ -61,7 +61,8 @@ class RefConfig:
         ref_collage: FlowAlign's zeta inside the mask, 0 to 1, when it pulls
             toward the template with the first photo pasted over the old
             product (`collage`); 0 pulls toward the old product, as
-            `fg_zeta_scale` says. Without a mask, and in the baselines, it
+            `fg_zeta_scale` says. Only a mask that is given fits the old
+            product well enough; without it, and in the baselines, this
             does nothing.
 
     Raises:
@@ -78,7 +79,7 @@ class RefConfig:
     ref_stats: str = 'none'
     ref_key_mask: bool = True
     ref_query_mask: bool = True
-    ref_collage: float = 0.
+    ref_collage: float = 0.3
 
     def __post_init__(self):
         if not self.ref_c or any(not -1 <= c <= 1 for c in self.ref_c) \

@@ -45,8 +45,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--quick', action='store_true',
         help=f'a few rows with few steps, on {QUICK_PAIRS} pairs')
     what.add_argument(
-        '--rows', help="'main', 'grid', or names of rows or ablations, "
-        'separated by commas (default: main)')
+        '--rows', help="'main', 'ablations', 'grid' (both), or names of rows "
+        'or of an ablation, separated by commas (default: main)')
     parser.add_argument(
         '--pairs', type=int,
         help=f'how many (default: {PAIRS}; --quick: {QUICK_PAIRS})')

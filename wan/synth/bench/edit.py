@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wan.flowalign import edit_sigmas
-from wan.pvtt import WanPVTT
+from wan.pvtt import WanPVTT, pastes
 from wan.refdrop.collage import collage
 from wan.refdrop.config import RefConfig
 from wan.refdrop.masks import composite, upsample_mask
@@ -121,8 +121,8 @@ class PairEditor:
                 self.pair.photo(photo)).fitted(size)).video
         with self.pipe.on_device(self.pipe.model, False):
             mask, goal = self.mask(row), None
-            if row.ref is not None and self.pipe.pastes(
-                    row.edit, row.ref, mask):
+            if row.ref is not None and pastes(
+                    row.edit, row.ref, self.given(row)):
                 goal, mask = self.goal(row, photo, mask)
             video = self.pipe.decode(
                 self._edited(row, photo, mask, goal)).cpu()
@@ -150,20 +150,22 @@ class PairEditor:
                 old, new = self.pair.words
                 words = self.pipe.blend_words(source, old, target, new)
             self.masks[place] = self.pipe.find_mask(
-                self.latent, self.prompts[row.caption],
-                self.regions[1] if row.mask == 'true' else None, words,
+                self.latent, self.prompts[row.caption], self.given(row), words,
                 self.pair.seed, row.edit.mask_grow)
         return self.masks[place]
+
+    def given(self, row: Row) -> Tensor | None:
+        r"""The old product's mask [T, H, W] if the row is given it."""
+        return self.regions[1] if row.mask == 'true' else None
 
     def goal(
         self, row: Row, photo: str, mask: Tensor
     ) -> tuple[Tensor, Tensor]:
         r"""The collage's latent and the mask of both products."""
-        place = row.mask, row.edit.mask_grow, row.caption, photo
+        place = row.edit.mask_grow, photo
         if place not in self.goals:
-            self.goals[place] = self.pipe.collage_goal(
-                self.source, self.latent, mask,
-                self.regions[1] if row.mask == 'true' else None,
+            self.goals[place] = self.pipe.pasted(
+                self.source, self.latent, mask, self.regions[1],
                 Product(self.pair.photo(photo)))
         return self.goals[place]
 

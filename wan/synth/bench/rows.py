@@ -22,9 +22,9 @@ FLOWEDIT = replace(
 QUICK_STEPS = 8
 
 # Where the ablations start.
-REF = RefConfig.from_preset('strong', ref_t='0.7')
+REF = RefConfig.from_preset('strong', ref_t='0.7', ref_collage=0.)
 # What the paper and the design's first version say, nothing else tuned.
-PLAIN_REF = RefConfig(ref_c=(0.5,))
+PLAIN_REF = RefConfig(ref_c=(0.5,), ref_collage=0.)
 BEST_REF = RefConfig.from_preset('best')
 # Where the collage leads, strong guidance only adds halos.
 BEST_EDIT = replace(EDIT, sample_guide_scale=2.0)
@@ -132,8 +132,8 @@ MAIN: tuple[Row, ...] = (
     Row('strong', 'RefDrop, t 0.7, c 0.7', ref=REF),
     COLLAGE,
     BEST,
-    replace(BEST, name='best_found', mask='velocity',
-            title='best settings, mask found'),
+    replace(PLAIN, name='refdrop_found', mask='velocity',
+            title='RefDrop, t 0, c 0.5, mask found'),
 )
 QUICK: tuple[Row, ...] = tuple(
     replace(row, edit=replace(row.edit, sample_steps=QUICK_STEPS))
@@ -148,6 +148,13 @@ def _varied(axis: str, field: str, values: Iterable, **others) -> tuple:
         Row(f'{axis}={_label(value)}', f'{axis} {_label(value)}',
             ref=replace(REF, **{field: value}, **others))
         for value in values)
+
+
+def _guided(axis: str, row: Row) -> tuple[Row, ...]:
+    return tuple(
+        replace(row, name=f'{axis}={scale:g}', title=f'{axis} {scale:g}',
+                edit=replace(row.edit, sample_guide_scale=scale))
+        for scale in GUIDANCES)
 
 
 def _label(value: object) -> str:
@@ -171,6 +178,7 @@ def _masks() -> tuple[Row, ...]:
     return base, *parts, *found, unmasked(off)
 
 
+GUIDANCES = (2., 4., 7.5, 12.)
 PULLS = (0., 0.03, 0.07, 0.15, 0.3, 0.6)
 LEVELS = ('0', '0.3', '0.5', '0.7', 'match', '0.3,0.5,0.7')
 # One setting each: what is on the horizontal axis of its plot.
@@ -188,20 +196,23 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     'pull': _varied('pull', 'ref_collage', PULLS),
     'pull_alone': _varied(
         'pull_alone', 'ref_collage', PULLS, ref_c=(0.,)),
+    'guidance': _guided('guidance', HIDDEN),
+    'guidance_best': _guided('guidance_best', BEST),
 }
-GRID: tuple[Row, ...] = (
-    *MAIN, *(row for rows in ABLATIONS.values() for row in rows))
+VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
+GRID = MAIN + VARIED
 
 
 def select(text: str) -> tuple[Row, ...]:
-    r"""The rows that `--rows` names: 'main', 'grid', or names of rows.
+    r"""The rows that `--rows` names.
 
-    An ablation's name ('c', 'rope', ...) stands for all its rows.
+    'main', 'ablations', 'grid' (both), or names of rows. The name of an
+    ablation ('c', 'rope', ...) stands for all of its rows.
 
     Raises:
         ValueError: a name that no row has.
     """
-    sets = {'main': MAIN, 'grid': GRID, **ABLATIONS,
+    sets = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS,
             **{row.name: (row,) for row in GRID}}
     chosen: dict[str, Row] = {}
     for name in text.split(','):
