@@ -405,13 +405,12 @@ def test_presets_with_flags_overriding(edit, preset):
     assert settings['ref_c'] == list(RefConfig.from_preset(preset).ref_c)
 
 
-@pytest.mark.parametrize('pull, method, on', (
-    ('0', 'flowalign', False), ('0.2', 'flowalign', True),
-    ('0.2', 'sdedit', False)))
-def test_the_record_tells_whether_the_collage_was_used(
-        edit, pull, method, on):
-    made = edit('--ref_collage', pull, '--edit_method', method)
-    assert made.results['collage_on'] == on
+@pytest.mark.parametrize('more, on', (
+    ((), True), (('--ref_collage', '0'), False), (('--src_mask', ''), False),
+    (('--use_mask', 'false'), False), (('--edit_method', 'sdedit'), False),
+    (('--use_reference', 'false'), False)))
+def test_the_record_tells_whether_the_collage_was_used(edit, more, on):
+    assert edit(*more).results['collage_on'] == on
 
 
 @pytest.mark.parametrize('more, on', (

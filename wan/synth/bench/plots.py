@@ -14,8 +14,8 @@ COLOURS = {'bound': '#777777', 'paste': '#cc79a7', 'text': '#0072b2',
            'attempt': '#d55e00', 'reference': '#009e73'}
 WRONG = '#999999'
 INK, FAINT = '#333333', '#e2e2e2'
-# The ablation drawn as a curve; the others are drawn by name.
-CURVE = 'c'
+# The ablations of a number, drawn as a curve; the others are drawn by name.
+CURVES = ('c', 'c_clean', 'pull', 'pull_alone', 'guidance', 'guidance_best')
 SHOWN = ('product_error', CONTROL, 'checkerboard', 'background_psnr')
 STYLE = {
     'font.size': 9, 'axes.titlesize': 10, 'axes.titlelocation': 'left',
@@ -127,7 +127,7 @@ def _name_points(figure, axes, points) -> None:
 def _ablation(axis: str, figure, scores: Sequence[Score]) -> None:
     r"""A panel for each measure: right photo and, in grey, the wrong one."""
     labels = [s.row.name.partition('=')[2] for s in scores]
-    curve = axis == CURVE
+    curve = axis in CURVES
     places = [*map(float, labels)] if curve else [*range(len(labels))]
     for panel, name in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
         for kind, colour, shift in (('right', COLOURS['reference'], -0.12),

@@ -179,12 +179,13 @@ def _masks() -> tuple[Row, ...]:
 
 
 GUIDANCES = (2., 4., 7.5, 12.)
+WEIGHTS = tuple((c,) for c in (0., 0.1, 0.2, 0.3, 0.5, 0.7, 1.))
 PULLS = (0., 0.03, 0.07, 0.15, 0.3, 0.6)
 LEVELS = ('0', '0.3', '0.5', '0.7', 'match', '0.3,0.5,0.7')
 # One setting each: what is on the horizontal axis of its plot.
 ABLATIONS: dict[str, tuple[Row, ...]] = {
-    'c': _varied('c', 'ref_c', [
-        (c,) for c in (0.0, 0.1, 0.2, 0.3, 0.5, 0.7, 1.0)]),
+    'c': _varied('c', 'ref_c', WEIGHTS),
+    'c_clean': _varied('c_clean', 'ref_c', WEIGHTS, ref_t='0'),
     'branches': _varied('branches', 'ref_branches', BRANCHES),
     'rope': _varied('rope', 'ref_rope', ROPES),
     't': _varied('t', 'ref_t', LEVELS),

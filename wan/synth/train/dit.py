@@ -48,13 +48,13 @@ SIZES = {
     'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
 }
 SCHEDULE = Schedule(
-    steps=3000, rate=2e-3, warmup=100, decay=0.8, average=0.998)
+    steps=5500, rate=2e-3, warmup=100, decay=0.8, average=0.998)
 SHIFT = 3.0
 CAPTION_DROPOUT = 0.1
 VIDEOS, IMAGES = 16, 80  # in a batch: the same number of tokens
 # Share of the steps that see images: all at first, as an image costs a fifth
 # of a clip, then fewer, and this many from `SETTLED` of the schedule on.
-IMAGE_SHARE, SETTLED = 0.3, 0.3
+IMAGE_SHARE, SETTLED = 0.4, 0.5
 LAYOUT, LAYOUT_WEIGHT = 3 * CELLS**2, 2.0
 # How much more the loss counts in the product, at most: below noise of 0.7.
 # From 0.9 on x does not tell where it is, and counting more there would teach

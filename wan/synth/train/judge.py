@@ -17,7 +17,7 @@ from .loop import Schedule, fit
 
 log = logging.getLogger(__name__)
 
-SCHEDULE = Schedule(steps=4000, rate=2e-3, decay=0.5)
+SCHEDULE = Schedule(steps=3000, rate=2e-3, decay=0.4)
 BATCH = 32
 HELD_OUT = 512
 # Most of each fault that a frame can get; sizes in pixels, the rest in units
@@ -28,8 +28,6 @@ NOISE = 0.08
 STAINS = 0.06
 CHECKS = 0.06
 TINT = 0.06
-# Standard deviation of the pixels by which outlines waver, at most.
-WARP = 3.0
 
 
 def frozen(clip: Clip, time: float) -> Clip:
@@ -73,8 +71,8 @@ def draw_frames(seeds: Iterable[int]) -> tuple[list[Clip], Tensor]:
 def degrade(frames: Tensor, generator: torch.Generator) -> Tensor:
     r"""Frames as a small VAE or transformer may give them back.
 
-    Each gets its own amounts of wavering outlines, blur, lost resolution,
-    noise, stains, checkerboard and tint; one in four stays as it is.
+    Each gets its own amounts of blur, lost resolution, noise, stains,
+    checkerboard and tint; one in four stays as it is.
 
     Args:
         frames: [B, 3, S, S] in [-1, 1].
@@ -87,9 +85,7 @@ def degrade(frames: Tensor, generator: torch.Generator) -> Tensor:
     def resized(x, side):
         return F.interpolate(x, (side, side), mode='bilinear', antialias=True)
 
-    shift = resized(torch.randn(count, 2, 12, 12, generator=generator), side)
-    y = warped(frames, WARP * draw(count, 1, 1, 1, low=0) * shift)
-    y = blurred(y, BLUR * draw(count, 1, low=0.01))
+    y = blurred(frames, BLUR * draw(count, 1, low=0.01))
     small = round(float(draw(1, low=SMALLEST / side)) * side)
     y[::2] = resized(resized(y[::2], small), side)
     stains = resized(torch.randn(count, 3, 8, 8, generator=generator), side)
@@ -102,16 +98,6 @@ def degrade(frames: Tensor, generator: torch.Generator) -> Tensor:
     y = y * (1 + TINT * draw(count, 3, 1, 1)) + TINT * draw(count, 3, 1, 1)
     spared = draw(count, 1, 1, 1, low=0) < 0.25
     return torch.where(spared, frames, y.clamp_(-1, 1))
-
-
-def warped(frames: Tensor, shift: Tensor) -> Tensor:
-    r"""Frames [B, C, S, S] looked up `shift` [B, 2, S, S] pixels away."""
-    side = frames.size(-1)
-    places = torch.stack(torch.meshgrid(
-        torch.arange(side), torch.arange(side), indexing='xy'))
-    grid = (2 * (places + shift) + 1) / side - 1
-    return F.grid_sample(frames, grid.movedim(1, -1), padding_mode='border',
-                         align_corners=False)
 
 
 def blurred(frames: Tensor, sigma: Tensor) -> Tensor:

@@ -37,7 +37,8 @@ def measure_quality(
         minutes: not used.
         clips: held-out captions to sample, each told in full.
     """
-    pipe = WanT2V(WAN_CONFIGS['t2v-tiny'], out, device=device)
+    config = WAN_CONFIGS['t2v-tiny']
+    pipe, usual = WanT2V(config, out, device=device), config.defaults['t2v']
     judge = Judge.load(out.parent / 'judge.safetensors')
     rows, found = [], {}
     for seed in progress(TEST_SEEDS[:clips], 'quality'):
@@ -46,7 +47,9 @@ def measure_quality(
         with torch.no_grad():
             again = pipe.vae.decode(pipe.vae.encode([real.to(pipe.device)]))[0]
         video = pipe.generate(
-            caption, (128, 128), 17, sampling_steps=25, seed=seed,
+            caption, (128, 128), usual['frame_num'],
+            sampling_steps=usual['sample_steps'],
+            guide_scale=usual['sample_guide_scale'], seed=seed,
             offload_model=False).cpu()
         rows.append((caption, video))
         for name, value in (
