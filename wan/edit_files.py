@@ -35,7 +35,7 @@ class Inputs:
             second.
         size: (width, height) of clip and result.
         products: the photos.
-        mask: [1 or F, H, W] in [0, 1], or None.
+        mask: [1 or F, H, W] in [0, 1], or None if none is used.
         reverse_from: an edited clip to go back from, or None.
         audio: the template's path when its audio fits the result.
         notes: what was changed or dropped, for the user to know.
@@ -81,12 +81,13 @@ def read_inputs(args: Namespace, sizes: Sequence[str], depth: int) -> Inputs:
         notes.append(
             '--use_mask is false: what was given to find the product by is '
             'not used.')
+        mask = None
     if args.reverse:
         if edit.edit_method == 'sdedit':
             raise ValueError(
                 '--reverse needs --edit_method flowalign or flowedit: sdedit '
                 'cannot be reversed.')
-        pull = ref.ref_collage if products and pastes(edit, ref, mask) else 0
+        pull = ref.ref_collage if pastes(edit, ref, products, mask) else 0
         if max(edit.fg_zeta_scale, edit.bg_zeta_scale, pull) > 0.01:
             notes.append(
                 'Zeta above 0.01 erases the way back: the reverse of such an '

@@ -63,11 +63,14 @@ def check_mask(
 
 
 def pastes(
-    edit: EditConfig, ref: RefConfig, src_mask: torch.Tensor | None
+    edit: EditConfig,
+    ref: RefConfig,
+    products: Sequence[Product],
+    src_mask: torch.Tensor | None,
 ) -> bool:
-    r"""Whether an edit with a photo would be pulled toward its collage."""
-    return ref.ref_collage > 0 and src_mask is not None \
-        and edit.edit_method == 'flowalign'
+    r"""Whether an edit is pulled toward a collage."""
+    return bool(products) and src_mask is not None \
+        and ref.ref_collage > 0 and edit.edit_method == 'flowalign'
 
 
 class WanPVTT(WanPipeline):
@@ -134,14 +137,16 @@ class WanPVTT(WanPipeline):
         start = None
         if reverse_from is not None:
             start, sigmas = self.encode_video(reverse_from), sigmas.flip(0)
-        with torch.no_grad(), self.on_device(self.model, offload_model):
-            mask = goal = None
-            if use_mask:
-                mask = self.find_mask(
-                    z_src, prompts, src_mask, words, seed, edit.mask_grow)
-            if use_mask and products and pastes(edit, ref, src_mask):
+        mask = goal = None
+        if use_mask and src_mask is not None:
+            mask = self.given_mask(z_src, src_mask, edit.mask_grow)
+            # Before the transformer needs the device's memory.
+            if pastes(edit, ref, products, src_mask):
                 goal, mask = self.pasted(
                     src_video, z_src, mask, src_mask, products[0])
+        with torch.no_grad(), self.on_device(self.model, offload_model):
+            if use_mask and mask is None:
+                mask = self.find_mask(z_src, prompts, words, seed)
             # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
                 z_src, prompts, edit, ref, sigmas, mask, self.reference_slots(
@@ -186,23 +191,25 @@ class WanPVTT(WanPipeline):
             for name, (prompt, words) in given.items() if words
         }
 
+    def given_mask(
+        self, z_src: torch.Tensor, src_mask: torch.Tensor, grow: int = 0
+    ) -> torch.Tensor:
+        r"""A mask [1 or F, H, W] as [T, h, w], grown by some cells."""
+        mask = mask_to_latent(src_mask, z_src.shape[1:])
+        return dilate(mask, grow).to(self.device)
+
     def find_mask(
         self,
         z_src: torch.Tensor,
         prompts: Mapping[str, torch.Tensor],
-        src_mask: torch.Tensor | None,
         words: Mapping[str, list[int]],
         seed: int,
-        grow: int = 0,
     ) -> torch.Tensor:
         r"""[T, h, w], 1 where the product is or will be (method.md 6).
 
-        Given and grown by some cells, or from the words' cross-attention, or
-        from the difference of the prompts' velocities on the noised template.
+        From the words' cross-attention, or from the difference of the
+        prompts' velocities on the noised template.
         """
-        if src_mask is not None:
-            mask = mask_to_latent(src_mask, z_src.shape[1:])
-            return dilate(mask, grow).to(self.device)
         with self.stage('find the product'):
             return find_product(
                 self.model, z_src, prompts, words,

@@ -313,8 +313,8 @@ def run_pvtt(job: Job, pipe: WanPVTT) -> None:
                 (result.mask < 1).any()),
             'reference_on': bool(inputs.products) and inputs.ref.reads(
                 len(pipe.model.blocks), job.steps),
-            'collage_on': bool(inputs.products) and args.use_mask and pastes(
-                inputs.edit, inputs.ref, inputs.mask),
+            'collage_on': pastes(
+                inputs.edit, inputs.ref, inputs.products, inputs.mask),
             'notes': inputs.notes}
     with _saving(job, pipe) as path:
         save_edit(

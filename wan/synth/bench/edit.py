@@ -122,7 +122,8 @@ class PairEditor:
         with self.pipe.on_device(self.pipe.model, False):
             mask, goal = self.mask(row), None
             if row.ref is not None and pastes(
-                    row.edit, row.ref, self.given(row)):
+                    row.edit, row.ref, [Product(self.pair.photo(photo))],
+                    self.given(row)):
                 goal, mask = self.goal(row, photo, mask)
             video = self.pipe.decode(
                 self._edited(row, photo, mask, goal)).cpu()
@@ -149,9 +150,11 @@ class PairEditor:
             if row.mask == 'words':
                 old, new = self.pair.words
                 words = self.pipe.blend_words(source, old, target, new)
+            given = self.given(row)
             self.masks[place] = self.pipe.find_mask(
-                self.latent, self.prompts[row.caption], self.given(row), words,
-                self.pair.seed, row.edit.mask_grow)
+                self.latent, self.prompts[row.caption], words, self.pair.seed
+            ) if given is None else self.pipe.given_mask(
+                self.latent, given, row.edit.mask_grow)
         return self.masks[place]
 
     def given(self, row: Row) -> Tensor | None:
