@@ -132,10 +132,35 @@ def test_the_loss_counts_more_in_the_product():
     shares[2, 1, 3, 100] = 1
     layouts = latents.tokens_of(shares)[None].expand(3, -1, -1).float() / 255
     weight = dit.focus(layouts, torch.tensor([0.7, 0.8, 0.95]))
-    assert weight.shape == (3, 1, 2, 16, 16)
-    assert (weight[0, 0] > 1).nonzero().tolist() == [
-        [0, 5, 2], [0, 5, 3], [1, 0, 12]]
-    assert weight.amax((1, 2, 3, 4)).tolist() == pytest.approx([4, 2.5, 1])
+    assert weight.shape == (3, 128, 4, 1)
+    cells = torch.zeros(1, 1, 2, 16, 16)
+    cells[..., 0, 5, 2:4] = cells[..., 1, 0, 12] = 1
+    assert torch.equal(weight[:1] > 1, dit.patches(cells) > 0)
+    assert weight.amax((1, 2, 3)).tolist() == pytest.approx([4, 2.5, 1])
+
+
+def test_tokens_are_in_the_transformers_order(monkeypatch, tmp_path):
+    monkeypatch.setitem(dit.SIZES, 'num_layers', 2)
+    network = dit.new_network(tmp_path)
+    nn.init.normal_(network.transformer.head.head.weight)
+    inputs = (torch.randn(2, 16, 3, 8, 8), torch.tensor([0.3, 0.8]),
+              torch.tensor([[5, 6, 1], [7, 1, 0]]),
+              torch.tensor([[1, 1, 1], [1, 1, 0]]))
+    every = torch.arange(48).expand(2, -1)
+    whole = dit.patches(network(*inputs))
+    assert torch.equal(network.of_tokens(*inputs, every), whole)
+    some = dit.some_tokens(2, 48, 0.5, torch.Generator().manual_seed(0))
+    part = network.of_tokens(*inputs, some)
+    assert part.shape == (2, 24, 4, 16) and some[0].tolist() != some[1].tolist()
+    assert (some.diff(dim=1) > 0).all() and some.max() < 48
+    # Places count, and what is left out is not seen.
+    hidden = inputs[0].clone()
+    hidden[0, :, 0, :2, :2] += 1  # token 0 of the first sample
+    again = network.of_tokens(hidden, *inputs[1:], some)
+    seen = 0 in some[0].tolist()
+    assert torch.equal(again[0], part[0]) != seen
+    moved = network.of_tokens(*inputs, some.flip(1)).flip(1)
+    assert torch.allclose(moved, part, atol=1e-4)
 
 
 def test_tokenizer_knows_every_word(tmp_path):
@@ -240,7 +265,7 @@ def test_steps_are_images_then_mostly_videos():
 
     data = {'video': Fake(5), 'image': Fake(1), 'photo': Fake(1)}
     frames = {progress: [
-        dit._batch(data, progress, Random(f'{i}'))[0].size(2)
+        dit._batch(data, progress, 1.0, Random(f'{i}'))[0].size(2)
         for i in range(400)] for progress in (0.0, 0.5)}
     assert set(frames[0.0]) == {1}
     share = frames[0.5].count(1) / 400

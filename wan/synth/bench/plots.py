@@ -125,15 +125,20 @@ def _name_points(figure, axes, points) -> None:
 
 
 def _ablation(axis: str, figure, scores: Sequence[Score]) -> None:
-    r"""A panel for each measure: right photo and, in grey, the wrong one."""
+    r"""A panel for each measure: right photo and, in grey, the wrong one.
+
+    The control is of both photos: rows without a wrong one have no panel of it.
+    """
     labels = [s.row.name.partition('=')[2] for s in scores]
     curve = axis in CURVES
     places = [*map(float, labels)] if curve else [*range(len(labels))]
-    for panel, name in zip(figure.subplots(1, len(SHOWN)), SHOWN, strict=True):
+    shown = [name for name in SHOWN
+             if all(name in s.right for s in scores)]
+    for panel, name in zip(figure.subplots(1, len(shown)), shown, strict=True):
         for kind, colour, shift in (('right', COLOURS['reference'], -0.12),
                                     ('wrong', WRONG, 0.12)):
             values = [getattr(s, kind).get(name) for s in scores]
-            if None in values:  # the control is of both photos
+            if None in values:
                 continue
             beside = 0 if curve or name == CONTROL else shift
             panel.errorbar(

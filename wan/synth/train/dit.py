@@ -26,6 +26,7 @@ from torch import Tensor
 
 from wan.modules.attention import set_attention_backend
 from wan.modules.model import WanModel
+from wan.modules.rope import rotation_of
 from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE
 from wan.samplers import flow_sigmas, guided
@@ -48,18 +49,22 @@ SIZES = {
     'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
 }
 SCHEDULE = Schedule(
-    steps=5500, rate=2e-3, warmup=100, decay=0.8, average=0.998)
+    steps=4400, rate=2e-3, warmup=100, decay=0.8, average=0.998)
 SHIFT = 3.0
 CAPTION_DROPOUT = 0.1
 VIDEOS, IMAGES = 16, 80  # in a batch: the same number of tokens
 # Share of the steps that see images: all at first, as an image costs a fifth
 # of a clip, then fewer, and this many from `SETTLED` of the schedule on.
-IMAGE_SHARE, SETTLED = 0.4, 0.5
+IMAGE_SHARE, SETTLED = 0.3, 0.3
 LAYOUT, LAYOUT_WEIGHT = 3 * CELLS**2, 2.0
 # How much more the loss counts in the product, at most: below noise of 0.7.
 # From 0.9 on x does not tell where it is, and counting more there would teach
 # to paint it everywhere.
 FOCUS = 4.0
+# Neighbouring tokens teach much the same, other clips do not: until `WHOLE` of
+# the schedule each sample shows `KEPT` of its tokens, and there are more
+# samples. The rest learns to work on all tokens.
+KEPT, WHOLE = 0.5, 0.6
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
 
 
@@ -85,12 +90,32 @@ class TextToVideo(nn.Module):
         self, x: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor
     ) -> Tensor:
         r"""Velocities of x [B, C, T, h, w] at sigma [B], text as ids [B, L]."""
-        lengths = mask.sum(1).tolist()
-        context = self.encoder(ids, mask)
         return torch.stack(self.transformer(
-            list(x), t=1000 * sigma,
-            context=[u[:n] for u, n in zip(context, lengths, strict=True)],
+            list(x), t=1000 * sigma, context=self._texts(ids, mask),
             seq_len=x[0, 0].numel() // 4))
+
+    def of_tokens(
+        self, x: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor, kept: Tensor
+    ) -> Tensor:
+        r"""Velocities [B, K, 4, C] of some tokens of x, the rest left out.
+
+        Args:
+            kept: [B, K], which tokens.
+        """
+        model = self.transformer
+        tokens, grid, _ = model.embed_latents(list(x), x[0, 0].numel() // 4)
+        rotation = rotation_of(tokens, grid, model.freqs)
+        e, e0 = model.embed_time(1000 * sigma)
+        context = model.embed_context(self._texts(ids, mask))
+        tokens, rotation = chosen(tokens, kept), rotation[0][kept]
+        for block in model.blocks:
+            tokens = block(tokens, e0, None, grid, rotation, context, None)
+        return model.head(tokens, e).unflatten(-1, (4, -1))
+
+    def _texts(self, ids, mask):
+        context = self.encoder(ids, mask)
+        return [u[:n] for u, n in zip(
+            context, mask.sum(1).tolist(), strict=True)]
 
     def layouts(self) -> Tensor:
         r"""Logits [B, tokens, 48] of what the last forward's tokens show."""
@@ -110,13 +135,31 @@ def noise_levels(count: int, generator: torch.Generator) -> Tensor:
 
 
 def focus(layouts: Tensor, sigma: Tensor) -> Tensor:
-    r"""Weights of the loss, [B, 1, T, 16, 16] for layouts [B, T * 64, 48]."""
+    r"""Weights of the loss, [B, L, 4, 1] for layouts [B, L, 48]."""
     cells = rearrange(
-        layouts, 'b (t h w) (i a j c k) -> b t (h i) (w j) (a c k)',
-        h=8, w=8, i=2, j=2, a=CELLS // 2, k=3)
-    there = (cells.amax(-1) > 0).float().unsqueeze(1)
-    rise = ((0.9 - sigma) / 0.2).clamp(0, 1).view(-1, 1, 1, 1, 1)
+        layouts, 'b l (i a j c k) -> b l (i j) (a c k)',
+        i=2, j=2, a=CELLS // 2, k=3)
+    there = (cells.amax(-1, keepdim=True) > 0).float()
+    rise = ((0.9 - sigma) / 0.2).clamp(0, 1).view(-1, 1, 1, 1)
     return 1 + (FOCUS - 1) * rise * there
+
+
+def patches(x: Tensor) -> Tensor:
+    r"""[B, C, T, h, w] as the transformer's tokens [B, L, 4, C]."""
+    return rearrange(x, 'b c t (h i) (w j) -> b (t h w) (i j) c', i=2, j=2)
+
+
+def chosen(tokens: Tensor, kept: Tensor) -> Tensor:
+    r"""Some of the tokens [B, L, ...], those of `kept` [B, K]."""
+    return tokens[torch.arange(len(kept), device=kept.device)[:, None], kept]
+
+
+def some_tokens(
+    count: int, tokens: int, share: float, generator: torch.Generator
+) -> Tensor:
+    r"""[count, share * tokens] numbers of tokens, in order, other ones each."""
+    order = torch.rand(count, tokens, generator=generator).argsort(1)
+    return order[:, :round(share * tokens)].sort(1).values
 
 
 def train_dit(
@@ -142,15 +185,19 @@ def train_dit(
     network = new_network(out).to(device)
     if device == 'cpu':  # where SDPA's backward is slow
         set_attention_backend('matmul')
-    for block in network.transformer.blocks:
-        # Clips and images are two shapes, each worth its own kernels. Hooks
-        # stay outside.
+    # Clips and images, whole and in part, and the sheets are each worth their
+    # own kernels; past the limit torch would leave blocks uncompiled.
+    torch._dynamo.config.recompile_limit = 32
+    for block in network.transformer.blocks:  # hooks stay outside
         block.forward = torch.compile(block.forward, dynamic=False)
 
     def loss(step):
         rng = Random(f'dit {step}')
         generator = torch.Generator().manual_seed(step)
-        z, layouts, captions = _batch(data, step / schedule.steps, rng)
+        progress = step / schedule.steps
+        share = KEPT if progress < WHOLE else 1.0
+        z, layouts, captions = _batch(data, progress, share, rng)
+        kept = some_tokens(len(z), layouts.size(1), share, generator)
         captions = ['' if rng.random() < CAPTION_DROPOUT else c
                     for c in captions]
         ids, mask = tokenizer(
@@ -158,9 +205,11 @@ def train_dit(
         sigma = noise_levels(len(z), generator)
         eps = torch.randn(z.shape, generator=generator)
         level = sigma.view(-1, 1, 1, 1, 1)
-        x, v = (1 - level) * z + level * eps, eps - z
+        x, v = (1 - level) * z + level * eps, chosen(patches(eps - z), kept)
+        layouts = chosen(layouts, kept)
         with torch.autocast(device, torch.bfloat16):
-            predicted = network(*(u.to(device) for u in (x, sigma, ids, mask)))
+            predicted = network.of_tokens(
+                *(u.to(device) for u in (x, sigma, ids, mask, kept)))
             logits = network.layouts()
         errors = (predicted - v.to(device)).square()
         flow = (focus(layouts, sigma).to(device) * errors).mean()
@@ -186,11 +235,13 @@ def image_share(progress: float) -> float:
     return max(IMAGE_SHARE, 1 - (1 - IMAGE_SHARE) * progress / SETTLED)
 
 
-def _batch(data, progress, rng) -> tuple[Tensor, Tensor, list[str]]:
+def _batch(data, progress, share, rng) -> tuple[Tensor, Tensor, list[str]]:
+    r"""As many samples as have VIDEOS clips' tokens if `share` are kept."""
     if rng.random() >= image_share(progress):
-        return data['video'].batch(VIDEOS, rng)
-    photos = IMAGES // 4
-    parts = (data['image'].batch(IMAGES - photos, rng),
+        return data['video'].batch(round(VIDEOS / share), rng)
+    images = round(IMAGES / share)
+    photos = images // 4
+    parts = (data['image'].batch(images - photos, rng),
              data['photo'].batch(photos, rng))
     latents, layouts, captions = zip(*parts, strict=True)
     return torch.cat(latents), torch.cat(layouts), sum(captions, [])
