@@ -14,11 +14,12 @@ from wan.refdrop.config import RefConfig
 from wan.refdrop.photo import Product
 from wan.synth import captions, product_mask
 from wan.synth.bench import __main__ as command
+from wan.synth.bench import plots
 from wan.synth.bench import run as running
 from wan.synth.bench.attempt import attempt_slots
 from wan.synth.bench.edit import PairEditor
 from wan.synth.bench.pairs import make_pair
-from wan.synth.bench.report import CONTROL, score, write_table
+from wan.synth.bench.report import CONTROL, Score, score, write_table
 from wan.synth.bench.rows import (
     ABLATIONS,
     BEST,
@@ -33,6 +34,7 @@ from wan.synth.bench.rows import (
     unmasked,
 )
 from wan.synth.bench.run import run
+from wan.synth.bench.stats import Interval
 from wan.synth.bench.store import (
     SHOWN_FRAMES,
     Setup,
@@ -370,6 +372,18 @@ def test_bad_flags(capsys, flags, message):
     assert command.main(flags) == 2
     error = capsys.readouterr().err.strip().splitlines()[-1]
     assert error.startswith('wan.synth.bench: error: ') and message in error
+
+
+def test_a_measure_that_rows_do_not_have_has_no_panel():
+    figure = pytest.importorskip('matplotlib.figure')
+    same = Interval(0., 0., 0.)
+    every = dict.fromkeys(plots.SHOWN, same)
+    rows = ABLATIONS['guidance']
+    some = {k: v for k, v in every.items() if k != CONTROL}
+    for right, panels in ((every, 4), (some, 3)):
+        drawn = figure.Figure(layout='constrained')
+        plots._ablation('guidance', drawn, [Score(r, right, {}) for r in rows])
+        assert len(drawn.axes) == panels
 
 
 def test_without_matplotlib_nothing_is_run(

@@ -132,13 +132,12 @@ def _ablation(axis: str, figure, scores: Sequence[Score]) -> None:
     labels = [s.row.name.partition('=')[2] for s in scores]
     curve = axis in CURVES
     places = [*map(float, labels)] if curve else [*range(len(labels))]
-    shown = [name for name in SHOWN
-             if all(name in s.right for s in scores)]
+    shown = [name for name in SHOWN if all(name in s.right for s in scores)]
     for panel, name in zip(figure.subplots(1, len(shown)), shown, strict=True):
         for kind, colour, shift in (('right', COLOURS['reference'], -0.12),
                                     ('wrong', WRONG, 0.12)):
             values = [getattr(s, kind).get(name) for s in scores]
-            if None in values:
+            if None in values:  # rows without a wrong photo
                 continue
             beside = 0 if curve or name == CONTROL else shift
             panel.errorbar(

@@ -99,6 +99,8 @@ class TextToVideo(nn.Module):
     ) -> Tensor:
         r"""Velocities [B, K, 4, C] of some tokens of x, the rest left out.
 
+        For training alone, so WanModel's forward knows nothing of it.
+
         Args:
             kept: [B, K], which tokens.
         """
