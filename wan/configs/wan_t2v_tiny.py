@@ -24,7 +24,7 @@ t2v_tiny = EasyDict(
             'size': '128*128',
             'frame_num': 17,
             'sample_steps': 25,
-            'sample_guide_scale': 8.0,
+            'sample_guide_scale': 5.0,
         },
         'pvtt': {
             'frame_num': 17,

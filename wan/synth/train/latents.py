@@ -1,4 +1,5 @@
 r"""What the transformer is trained on: latents of clips, images and photos."""
+import itertools
 import logging
 import time
 from collections.abc import Callable
@@ -105,7 +106,7 @@ KINDS = {
     'image': Kind(24000, lambda i: render_clip(_image(i)),
                   lambda i, rng: _clip_caption(_image(i), rng), _image),
     'photo': Kind(6000, _photo_pixels, _photo_caption, _photo_layout),
-    'video': Kind(5000, lambda i: render_clip(_video(i)),
+    'video': Kind(15000, lambda i: render_clip(_video(i)),
                   lambda i, rng: _clip_caption(_video(i), rng),
                   lambda i: replace(_video(i), frames=5)),
 }
@@ -170,20 +171,25 @@ class Latents:
 
     def __init__(self, folder: Path, name: str):
         self.kind = KINDS[name]
-        files = sorted(folder.glob(f'{name}-*.safetensors'))
+        # Up to the first gap, which a stopped run may leave: what a sample
+        # shows goes by its number.
+        files = list(itertools.takewhile(Path.is_file, (
+            shard_path(folder, name, start)
+            for start in itertools.count(step=SHARD))))
         if not files:
             raise ValueError(
                 f'No latents of kind {name} in {folder}: run the latents '
                 f'stage first.')
         self.latents = torch.cat([load_file(f)['latents'] for f in files])
         file = folder / f'layout-{name}.safetensors'
-        if not file.is_file():
+        layouts = load_file(file)['layouts'] if file.is_file() else ()
+        if len(layouts) < len(self.latents):
             layouts = torch.stack([
                 tokens_of(product_map(self.kind.layout(i)))
-                for i in progress(range(self.kind.count), f'{name} layouts')])
+                for i in progress(range(len(self.latents)), f'{name} layouts')])
             with atomic_write(file) as temporary:
                 save_file({'layouts': layouts}, temporary)
-        self.layouts = load_file(file)['layouts']
+        self.layouts = layouts
 
     def batch(
         self, count: int, rng: Random
