@@ -74,6 +74,14 @@ def test_stopped_training_goes_on_to_the_same_weights(tmp_path):
     assert torch.equal(weights(whole), weights(parts))
 
 
+def test_training_that_had_ended_says_so(tmp_path, caplog):
+    ended, again = small(), small()
+    train(tmp_path, ended)
+    assert train(tmp_path, again)
+    assert torch.equal(weights(ended), weights(again))
+    assert f'Remove {tmp_path / "state.pt"} to train on' in caplog.text
+
+
 def test_an_interrupted_run_keeps_its_last_step(tmp_path):
     whole, parts = small(), small()
     train(tmp_path / 'whole', whole)

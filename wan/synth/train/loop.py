@@ -121,7 +121,12 @@ class Training:
             self.optimizer.load_state_dict(state['optimizer'])
             self.average = state['average']
             self.step, self.seconds = state['step'], state['seconds']
-            log.info('Going on from step %d of %d.', self.step, schedule.steps)
+            if self.step < schedule.steps:
+                log.info('Going on from step %d of %d.',
+                         self.step, schedule.steps)
+            else:
+                log.warning('Training had ended at step %d of %d. Remove %s '
+                            'to train on.', self.step, schedule.steps, file)
         self.started = self.saved = time.monotonic()
 
     @property
