@@ -33,7 +33,7 @@ TEMPLATE = Clip(
           props=(Prop('ball', 'mint', -0.75, -0.72, 0.2),)),
     Motion(Pose(0.0, 0.0, -0.15, 0.6), dx=0.4, turn=-1.0))
 PRODUCT = Product(
-    'heart', 'dotted', ('turquoise', 'yellow'), period=0.48, angle=0.3)
+    'heart', 'dotted', ('turquoise', 'yellow'), period=0.65, angle=0.3)
 PHOTO_POSE = Pose(0.0, 0.0, 0.35, 0.75)
 
 

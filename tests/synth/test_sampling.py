@@ -55,7 +55,7 @@ def test_attributes_are_independent():
     mean = len(CLIPS) / len(SHAPES) / len(PRODUCT_COLOURS)
     chi2 = sum((pairs[shape, colour] - mean) ** 2 / mean
                for shape in SHAPES for colour in PRODUCT_COLOURS)
-    assert chi2 < 150  # 99 degrees of freedom: p < 0.001 beyond 149
+    assert chi2 < 125  # 79 degrees of freedom: p < 0.001 beyond 124
 
 
 def test_motion_varies():
@@ -65,7 +65,7 @@ def test_motion_varies():
         assert 0.1 * len(CLIPS) < moved(name) < 0.9 * len(CLIPS)
     occluded = sum(any(prop.front for prop in clip.scene.props)
                    for clip in CLIPS)
-    assert 0.2 < occluded / len(CLIPS) < 0.3
+    assert 0.1 < occluded / len(CLIPS) < 0.2
 
 
 def test_swap_changes_the_product_only():

@@ -22,6 +22,11 @@ TUNE_SEEDS = range(1_000_000_000, 1_500_000_000)
 TEST_SEEDS = range(1_500_000_000, 2_000_000_000)
 # Products stand about upright, in clips and in photos, as they do in shops.
 TILT = 0.5
+# Patterns whose marks end in both directions are coarser by this.
+COARSER = {'checked': 1.4, 'dotted': 1.2}
+# Share of the clips where a prop stands in front of the product.
+OCCLUDED = 0.15
+
 
 def sample_clip(seed: int, size: int = 128, frames: int = 17) -> Clip:
     r"""The clip of a seed, its attributes drawn independently.
@@ -41,7 +46,8 @@ def sample_product(rng: Random) -> Product:
     count = rng.choice((2, 2, 3))
     return Product(
         shape, pattern, colours[:1 if pattern == 'solid' else count],
-        rng.uniform(0.5, 0.62), rng.uniform(-math.pi, math.pi))
+        rng.uniform(0.5, 0.62) * COARSER.get(pattern, 1.0),
+        rng.uniform(-math.pi, math.pi))
 
 
 def sample_scene(rng: Random) -> Scene:
@@ -93,7 +99,7 @@ def _sample_props(colours: list[str], rng: Random) -> tuple[Prop, ...]:
         place = rng.uniform(0.72, 0.85), rng.uniform(0.72, 0.85)
         props.append(Prop(rng.choice(('ball', 'block')), rng.choice(colours),
                           x * place[0], y * place[1], rng.uniform(0.17, 0.24)))
-    if rng.random() < 0.25:
+    if rng.random() < OCCLUDED:
         x = rng.choice((-1, 1)) * rng.uniform(0.2, 0.45)
         colour = rng.choice(colours)
         props.append(rng.choice((

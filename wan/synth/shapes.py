@@ -34,11 +34,6 @@ def triangle(x: Tensor, y: Tensor) -> Tensor:
     return torch.maximum(slanted, y).sub_(0.52).maximum(disc(x, y, TIP))
 
 
-def hexagon(x: Tensor, y: Tensor) -> Tensor:
-    x, y = x.abs(), y.abs()
-    return torch.maximum(x * (math.sqrt(3) / 2) + y / 2, y).sub_(0.82)
-
-
 def star(x: Tensor, y: Tensor, notch: float = 0.52) -> Tensor:
     r"""Five points: the plane is folded into a tenth of it, one edge left."""
     around = disc(x, y, TIP)
@@ -90,8 +85,7 @@ def _box(x: Tensor, y: Tensor, width: float, height: float,
 
 SHAPES: dict[str, Distance] = {
     shape.__name__: shape
-    for shape in (disc, square, triangle, star, ring, hexagon, cross, heart,
-                  capsule, bottle)}
+    for shape in (disc, capsule, triangle, star, ring, bottle, cross, heart)}
 PROP_SHAPES: dict[str, Distance] = {
     'ball': disc, 'block': square, 'post': post}
 

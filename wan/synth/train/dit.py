@@ -49,7 +49,7 @@ SIZES = {
     'num_heads': CONFIG.num_heads, 'num_layers': CONFIG.num_layers,
 }
 SCHEDULE = Schedule(
-    steps=3600, rate=1.5e-3, warmup=100, decay=0.8, average=0.998)
+    steps=2400, rate=1.5e-3, warmup=100, decay=0.8, average=0.998)
 SHIFT = 3.0
 # Of every other level's logit before the shift: most come to lie between 0.4
 # and 0.8, where samples lose their outlines.
