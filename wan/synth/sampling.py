@@ -22,7 +22,8 @@ TUNE_SEEDS = range(1_000_000_000, 1_500_000_000)
 TEST_SEEDS = range(1_500_000_000, 2_000_000_000)
 # Products stand about upright, in clips and in photos, as they do in shops.
 TILT = 0.5
-# Patterns whose marks end in both directions are coarser by this.
+# Patterns whose marks end in both directions are coarser by this: among finer
+# ones the embedded model loses the product's outline.
 COARSER = {'checked': 1.4, 'dotted': 1.2}
 # Share of the clips where a prop stands in front of the product.
 OCCLUDED = 0.15
