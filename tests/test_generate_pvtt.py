@@ -150,7 +150,7 @@ def test_record_of_an_edit(whole):
     assert found['mask_on'] and found['reference_on']
     assert found['edit']['edit_method'] == 'flowalign'
     assert found['edit']['sample_steps'] == 3
-    assert found['reference']['ref_c'] == [0.2]
+    assert found['reference']['ref_c'] == [0.3]
     assert found['notes'] == [
         'The template has only 8 frames at 16 a second; 5 are edited, not '
         '17.']

@@ -123,7 +123,7 @@ class WanPVTT(WanPipeline):
             FloatingPointError: the edit became non-finite.
         """
         edit = edit or EditConfig()
-        ref = ref or RefConfig(ref_c=(0.2,) * len(products) or (0.,))
+        ref = ref or RefConfig(ref_c=RefConfig.ref_c * len(products) or (0.,))
         frames, height, width = src_video.shape[1:]
         shape = self.latent_shape((width, height), frames)
         sigmas = edit_sigmas(

@@ -116,9 +116,17 @@ def test_rows_can_be_named():
 def test_the_references_ablations_share_their_start():
     shared = set.intersection(*(
         {row.key() for row in rows} for axis, rows in ABLATIONS.items()
-        if axis not in ('c_clean', 'noised', 'pull_alone', 'guidance',
-                        'guidance_best')))
+        if axis not in ('c_clean', 'c_found', 'c_collage', 'noised',
+                        'pull_alone', 'guidance', 'guidance_best')))
     assert len(shared) == 1
+
+
+def test_the_weight_is_varied_around_the_tasks_defaults():
+    assert RefConfig() in {row.ref for row in ABLATIONS['c_collage']}
+    for axis, mask in (('c_clean', 'true'), ('c_found', 'velocity')):
+        rows = ABLATIONS[axis]
+        assert {row.mask for row in rows} == {mask}
+        assert RefConfig(ref_collage=0.) in {row.ref for row in rows}
 
 
 def test_a_key_is_of_the_settings_alone():
@@ -384,6 +392,7 @@ def test_a_measure_that_rows_do_not_have_has_no_panel():
         drawn = figure.Figure(layout='constrained')
         plots._ablation('guidance', drawn, [Score(r, right, {}) for r in rows])
         assert len(drawn.axes) == panels
+        assert not drawn.legends  # no photo, and no colours to tell apart
 
 
 def test_without_matplotlib_nothing_is_run(

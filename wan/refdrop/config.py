@@ -22,7 +22,8 @@ PRESETS: dict[str, dict] = {
     'default': {},
     # method.md 8: a clean latent at a timestep of the sampling range.
     'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
-    # What the benchmark found, docs/benchmark.
+    # What the benchmark found, docs/benchmark. Its weight and collage are the
+    # defaults too; here they stay should those move.
     'best': {'ref_c': (0.3,), 'ref_collage': 0.3},
     'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},
 }
@@ -68,7 +69,7 @@ class RefConfig:
     Raises:
         ValueError: a value outside its range.
     """
-    ref_c: tuple[float, ...] = (0.2,)
+    ref_c: tuple[float, ...] = (0.3,)
     ref_layers: str = 'all'
     ref_steps: str = '0-1'
     ref_branches: str = 'both'

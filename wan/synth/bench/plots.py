@@ -15,7 +15,8 @@ COLOURS = {'bound': '#777777', 'paste': '#cc79a7', 'text': '#0072b2',
 WRONG = '#999999'
 INK, FAINT = '#333333', '#e2e2e2'
 # The ablations of a number, drawn as a curve; the others are drawn by name.
-CURVES = ('c', 'c_clean', 'pull', 'pull_alone', 'guidance', 'guidance_best')
+CURVES = ('c', 'c_clean', 'c_found', 'c_collage', 'pull', 'pull_alone',
+          'guidance', 'guidance_best')
 SHOWN = ('product_error', CONTROL, 'checkerboard', 'background_psnr')
 STYLE = {
     'font.size': 9, 'axes.titlesize': 10, 'axes.titlelocation': 'left',
@@ -151,9 +152,10 @@ def _ablation(axis: str, figure, scores: Sequence[Score]) -> None:
         panel.set_xlabel(axis)
         if not curve:
             panel.set_xticks(places, labels, rotation=40, ha='right')
-    figure.legend(
-        *figure.axes[0].get_legend_handles_labels(),
-        loc='outside upper right', ncols=2, fontsize=8)
+    if any(s.wrong for s in scores):  # else nothing to tell apart
+        figure.legend(
+            *figure.axes[0].get_legend_handles_labels(),
+            loc='outside upper right', ncols=2, fontsize=8)
 
 
 def _ends(values: Sequence[Interval]) -> list[list[float]]:

@@ -186,6 +186,14 @@ LEVELS = ('0', '0.3', '0.5', '0.7', 'match', '0.3,0.5,0.7')
 ABLATIONS: dict[str, tuple[Row, ...]] = {
     'c': _varied('c', 'ref_c', WEIGHTS),
     'c_clean': _varied('c_clean', 'ref_c', WEIGHTS, ref_t='0'),
+    # What a user without a mask of the product gets.
+    'c_found': tuple(
+        replace(row, mask='velocity')
+        for row in _varied('c_found', 'ref_c', WEIGHTS, ref_t='0')),
+    # And with one: what the bank adds where the collage leads.
+    'c_collage': _varied(
+        'c_collage', 'ref_c', WEIGHTS, ref_t='0',
+        ref_collage=BEST_REF.ref_collage),
     'branches': _varied('branches', 'ref_branches', BRANCHES),
     'rope': _varied('rope', 'ref_rope', ROPES),
     't': _varied('t', 'ref_t', LEVELS),
