@@ -226,7 +226,9 @@ def select(text: str) -> tuple[Row, ...]:
     chosen: dict[str, Row] = {}
     for name in text.split(','):
         if name.strip() not in sets:
+            short = ', '.join(known for known in sets if '=' not in known)
             raise ValueError(
-                f'--rows has {name.strip()!r}; allowed: {", ".join(sets)}.')
+                f'--rows has {name.strip()!r}; allowed: {short}, or a row of '
+                f'an ablation, such as {VARIED[1].name}.')
         chosen |= {row.name: row for row in sets[name.strip()]}
     return tuple(chosen.values())
