@@ -97,6 +97,12 @@ def test_switched_off_is_no_reference(pipe, clip, plain, mode, off):
     assert torch.equal(result.video, plain.video)
 
 
+def test_photos_share_the_default_weight(pipe, clip):
+    weight = RefConfig.ref_c[0] / 4
+    told = edit(pipe, clip, [PRODUCT] * 4, ref={'ref_c': (weight,) * 4})
+    assert torch.equal(edit(pipe, clip, [PRODUCT] * 4).video, told.video)
+
+
 @pytest.mark.parametrize('mode', BRANCHES)
 def test_the_photo_matters(pipe, clip, plain, mode):
     ref = {'ref_branches': mode, 'ref_c': (.5,)}

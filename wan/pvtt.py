@@ -103,7 +103,8 @@ class WanPVTT(WanPipeline):
             source_prompt: describes the template.
             target_prompt: the same with the new product.
             edit: settings of the loop.
-            ref: settings of the reference.
+            ref: settings of the reference; without, the photos share the
+                default weight.
             src_mask: [1 or F, H, W], 1 where the template's product is;
                 found automatically if not given.
             source_blend, target_blend: words of the prompts that name the
@@ -123,7 +124,10 @@ class WanPVTT(WanPipeline):
             FloatingPointError: the edit became non-finite.
         """
         edit = edit or EditConfig()
-        ref = ref or RefConfig(ref_c=RefConfig.ref_c * len(products) or (0.,))
+        if ref is None:
+            count = len(products)
+            ref = RefConfig(ref_c=(
+                (RefConfig.ref_c[0] / count,) * count if count else (0.,)))
         frames, height, width = src_video.shape[1:]
         shape = self.latent_shape((width, height), frames)
         sigmas = edit_sigmas(

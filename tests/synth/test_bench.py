@@ -393,6 +393,10 @@ def test_a_measure_that_rows_do_not_have_has_no_panel():
         plots._ablation('guidance', drawn, [Score(r, right, {}) for r in rows])
         assert len(drawn.axes) == panels
         assert not drawn.legends  # no photo, and no colours to tell apart
+    drawn = figure.Figure(layout='constrained')
+    plots._ablation('guidance', drawn, [Score(r, every, every) for r in rows])
+    assert [text.get_text() for text in drawn.legends[0].texts] == [
+        'right photo', 'wrong photo']
 
 
 def test_without_matplotlib_nothing_is_run(
