@@ -97,10 +97,11 @@ def test_switched_off_is_no_reference(pipe, clip, plain, mode, off):
     assert torch.equal(result.video, plain.video)
 
 
-def test_photos_share_the_default_weight(pipe, clip):
-    weight = RefConfig.ref_c[0] / 4
-    told = edit(pipe, clip, [PRODUCT] * 4, ref={'ref_c': (weight,) * 4})
-    assert torch.equal(edit(pipe, clip, [PRODUCT] * 4).video, told.video)
+def test_the_default_weight_is_of_one_photo(pipe, clip):
+    told = edit(pipe, clip, ref={'ref_c': (0.3,)})
+    assert torch.equal(edit(pipe, clip).video, told.video)
+    with pytest.raises(ValueError, match='2 product photos need as many'):
+        edit(pipe, clip, [PRODUCT] * 2)
 
 
 @pytest.mark.parametrize('mode', BRANCHES)

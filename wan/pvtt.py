@@ -16,7 +16,7 @@ from .edit_config import EditConfig
 from .flowalign import EDIT_METHODS, edit_sigmas
 from .modules.model import TextContext
 from .pipeline import WanPipeline
-from .refdrop.bank_file import BankFile, bank_key
+from .refdrop.bank_file import BankFile
 from .refdrop.collage import collage
 from .refdrop.config import RefConfig
 from .refdrop.filler import BankFiller
@@ -103,8 +103,7 @@ class WanPVTT(WanPipeline):
             source_prompt: describes the template.
             target_prompt: the same with the new product.
             edit: settings of the loop.
-            ref: settings of the reference; without, the photos share the
-                default weight.
+            ref: settings of the reference; the default is of one photo.
             src_mask: [1 or F, H, W], 1 where the template's product is;
                 found automatically if not given.
             source_blend, target_blend: words of the prompts that name the
@@ -123,11 +122,7 @@ class WanPVTT(WanPipeline):
             ValueError: sizes, words or settings that do not fit.
             FloatingPointError: the edit became non-finite.
         """
-        edit = edit or EditConfig()
-        if ref is None:
-            count = len(products)
-            ref = RefConfig(ref_c=(
-                (RefConfig.ref_c[0] / count,) * count if count else (0.,)))
+        edit, ref = edit or EditConfig(), ref or RefConfig()
         frames, height, width = src_video.shape[1:]
         shape = self.latent_shape((width, height), frames)
         sigmas = edit_sigmas(
@@ -151,11 +146,13 @@ class WanPVTT(WanPipeline):
         with torch.no_grad(), self.on_device(self.model, offload_model):
             if use_mask and mask is None:
                 mask = self.find_mask(z_src, prompts, words, seed)
+            bank_file = None if ref_bank is None else self.bank_file(
+                ref_bank, target_prompt)
             # No name is kept for the bank: decoding needs its memory.
             latent = self.edit(
                 z_src, prompts, edit, ref, sigmas, mask, self.reference_slots(
                     products, prompts['target'], shape, ref, sigmas, mask,
-                    seed, self.bank_file(ref_bank, target_prompt)),
+                    seed, bank_file),
                 start, seed, goal)
         video, round_trip = (self.decode(z).cpu() for z in (latent, z_src))
         if mask is not None:
@@ -279,18 +276,10 @@ class WanPVTT(WanPipeline):
                 reader.load(0.)
         return reader
 
-    def bank_file(
-        self, path: str | Path | None, prompt: str
-    ) -> BankFile | None:
+    def bank_file(self, path: str | Path, prompt: str) -> BankFile:
         r"""The file that keeps a bank of this prompt and checkpoint."""
-        if path is None:
-            return None
-        networks = (self.model, self.vae.model, self.text_encoder.model)
-        # A sample of every weight tells which checkpoint this is.
-        weights = [
-            p.flatten()[:64] for network in networks
-            for p in network.parameters()]
-        return BankFile(Path(path), bank_key(prompt, *weights))
+        return BankFile.of(path, prompt, (
+            self.model, self.vae.model, self.text_encoder.model))
 
     def edit(
         self,

@@ -1,6 +1,6 @@
 r"""A captured bank on disk, to fill it once for many videos of a product."""
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -33,6 +33,19 @@ class BankFile:
     r"""A file and what its bank depends on besides photos and settings."""
     path: Path
     key: str
+
+    @classmethod
+    def of(
+        cls,
+        path: str | Path,
+        prompt: str,
+        networks: Iterable[torch.nn.Module],
+    ) -> 'BankFile':
+        r"""The file of a prompt and a checkpoint's networks."""
+        # A sample of every weight tells which checkpoint this is.
+        weights = (p.flatten()[:64] for network in networks
+                   for p in network.parameters())
+        return cls(Path(path), bank_key(prompt, *weights))
 
     def load_or(
         self,

@@ -229,6 +229,6 @@ def select(text: str) -> tuple[Row, ...]:
             short = ', '.join(known for known in sets if '=' not in known)
             raise ValueError(
                 f'--rows has {name.strip()!r}; allowed: {short}, or a row of '
-                f'an ablation, such as c=0.1.')
+                'an ablation, such as c=0.1.')
         chosen |= {row.name: row for row in sets[name.strip()]}
     return tuple(chosen.values())
