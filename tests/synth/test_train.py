@@ -1,5 +1,6 @@
 import math
 import shutil
+from pathlib import Path
 from random import Random
 
 import pytest
@@ -7,9 +8,11 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
+from wan.checks import embedded_checkpoint
 from wan.synth import VOCABULARY, full_caption, sample_clip
 from wan.synth.render import product_map, product_mask
 from wan.synth.scene import PRODUCT_COLOURS
+from wan.synth.train import __main__ as command
 from wan.synth.train import dit, latents, quality, text, vae
 from wan.synth.train.loop import Optimizer, Schedule, averaged, fit
 
@@ -264,6 +267,31 @@ def test_layouts_tell_the_colours_of_each_cell():
 def test_missing_latents_are_named(tmp_path):
     with pytest.raises(ValueError, match='video.*run the latents stage'):
         latents.Latents(tmp_path, 'video')
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['latents'], 'No weights at'), (['quality'], 'No weights at'),
+    (['dit', '--out', str(embedded_checkpoint('pvtt'))],
+     'run the latents stage first'),
+    (['vae', '--minutes', '-3'], '--minutes is -3.0'),
+    (['vae', '--minutes', 'nan'], '--minutes is nan'),
+    (['nothing'], 'invalid choice'),
+])
+def test_bad_flags(capsys, tmp_path, flags, message):
+    folders = ['--work', str(tmp_path / 'w'), '--out', str(tmp_path / 'o')]
+    assert command.main([*folders, *flags]) == 2
+    error = capsys.readouterr().err.strip().splitlines()[-1]
+    assert error.startswith('wan.synth.train: error: ') and message in error
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_stage_by_command(monkeypatch, tmp_path):
+    seen = []
+    monkeypatch.setitem(command.STAGES, 'vae', lambda *args: seen.append(args))
+    assert command.main([
+        'vae', '--work', str(tmp_path), '--minutes', '2']) == 0
+    assert [args[:3] for args in seen] == [
+        (tmp_path / 'vae', Path('checkpoints/tiny'), 2.)]
 
 
 def test_steps_are_images_then_mostly_videos():

@@ -150,6 +150,24 @@ def shard_path(folder: Path, name: str, start: int) -> Path:
     return folder / f'{name}-{start:06d}.safetensors'
 
 
+def shards(folder: Path, name: str) -> list[Path]:
+    r"""The files of a kind's latents, up to the first gap.
+
+    A stopped run may leave one, and what a sample shows goes by its number.
+
+    Raises:
+        ValueError: there are none.
+    """
+    files = list(itertools.takewhile(Path.is_file, (
+        shard_path(folder, name, start)
+        for start in itertools.count(step=SHARD))))
+    if not files:
+        raise ValueError(
+            f'No latents of kind {name} in {folder}: run the latents stage '
+            f'first.')
+    return files
+
+
 @torch.no_grad()
 def _write_shard(job: tuple[str, str, str, int, str]) -> str:
     out, path, name, start, device = job
@@ -171,16 +189,8 @@ class Latents:
 
     def __init__(self, folder: Path, name: str):
         self.kind = KINDS[name]
-        # Up to the first gap, which a stopped run may leave: what a sample
-        # shows goes by its number.
-        files = list(itertools.takewhile(Path.is_file, (
-            shard_path(folder, name, start)
-            for start in itertools.count(step=SHARD))))
-        if not files:
-            raise ValueError(
-                f'No latents of kind {name} in {folder}: run the latents '
-                f'stage first.')
-        self.latents = torch.cat([load_file(f)['latents'] for f in files])
+        self.latents = torch.cat([
+            load_file(file)['latents'] for file in shards(folder, name)])
         file = folder / f'layout-{name}.safetensors'
         layouts = load_file(file)['layouts'] if file.is_file() else ()
         if len(layouts) < len(self.latents):
