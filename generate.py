@@ -4,10 +4,10 @@ import sys
 from collections.abc import Sequence
 
 from wan import tasks
-from wan.checks import DTYPES
 from wan.configs import SIZE_CONFIGS, WAN_CONFIGS
 from wan.edit_config import EditConfig
-from wan.experiment import experiment_flags
+from wan.experiments.files import experiment_flags
+from wan.jobs.checks import DTYPES
 from wan.modules.attention import BACKENDS
 from wan.refdrop.config import PRESETS, RefConfig
 from wan.samplers import SOLVERS

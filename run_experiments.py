@@ -21,9 +21,9 @@ from pathlib import Path
 
 import generate
 from wan import tasks
-from wan.batch import Experiment, check_all, prepare, run_all
-from wan.experiment import experiment_flags
-from wan.sweep import Point, grid, read_sweeps
+from wan.experiments.batch import Experiment, check_all, prepare, run_all
+from wan.experiments.files import experiment_flags
+from wan.experiments.sweep import Point, grid, read_sweeps
 from wan.utils.program import run_program
 
 

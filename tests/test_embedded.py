@@ -6,10 +6,10 @@ import pytest
 import generate
 import run_experiments
 from tests.cli import failure, hollow, nothing_changes, result
-from wan import checks
-from wan.checks import EMBEDDED, read_model
 from wan.configs import WAN_CONFIGS
 from wan.edit_config import GUIDE_SCALES
+from wan.jobs import checks
+from wan.jobs.checks import EMBEDDED, read_model
 from wan.utils.video import probe
 
 ROOT = Path(__file__).parent.parent

@@ -24,7 +24,7 @@ from tests.cli import (
 )
 from tests.utils.media import ffmpeg, make_clip
 from wan.configs import WAN_CONFIGS
-from wan.refdrop import photo as refdrop_photo
+from wan.product import photo as refdrop_photo
 from wan.refdrop.config import RefConfig
 from wan.utils.video import probe
 

@@ -12,7 +12,7 @@ FLOORS = (
     ('wan.utils', 'wan.configs'),
     ('wan.modules.attention', 'wan.distributed'),
     ('wan.modules',),
-    ('wan.samplers', 'wan.refdrop'),
+    ('wan.samplers', 'wan.refdrop', 'wan.product', 'wan.training'),
     ('wan.flowalign', 'wan.edit_config'),
     ('wan.pipeline', 'wan.branches'),
     ('wan.text2video', 'wan.image2video', 'wan.first_last_frame2video',

@@ -8,9 +8,9 @@ from PIL import Image
 from wan.branches import BranchVelocity
 from wan.configs import WAN_CONFIGS
 from wan.flowalign import edit_sigmas
+from wan.product.masks import mask_to_latent
 from wan.pvtt import EditConfig, Product, WanPVTT
 from wan.refdrop.config import BRANCHES, RefConfig
-from wan.refdrop.masks import mask_to_latent
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 SOURCE = 'a red watch on a table'

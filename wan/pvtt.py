@@ -15,22 +15,22 @@ from .branches import BranchVelocity, Slots
 from .edit_config import EditConfig
 from .flowalign import EDIT_METHODS, edit_sigmas
 from .modules.model import TextContext
+from .modules.rope import token_grid
 from .pipeline import WanPipeline
-from .refdrop.bank_file import BankFile
-from .refdrop.collage import collage
-from .refdrop.config import RefConfig
-from .refdrop.filler import BankFiller
-from .refdrop.filters import dilate
-from .refdrop.locate import find_product
-from .refdrop.masks import (
+from .product.collage import collage
+from .product.filters import dilate
+from .product.locate import find_product
+from .product.masks import (
     boxes,
     composite,
     mask_to_latent,
     token_mask,
     upsample_mask,
 )
-from .refdrop.photo import Product
-from .refdrop.positions import token_grid
+from .product.photo import Product
+from .refdrop.bank_file import BankFile
+from .refdrop.config import RefConfig
+from .refdrop.filler import BankFiller
 from .refdrop.reader import ReferenceReader
 from .utils.record import progress
 

@@ -17,7 +17,10 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from .checks import (
+from .configs import SIZE_CONFIGS, WAN_CONFIGS
+from .edit_config import GUIDE_SCALES, EditConfig
+from .flowalign import edit_sigmas
+from .jobs.checks import (
     check_outputs,
     check_values,
     check_words,
@@ -26,13 +29,10 @@ from .checks import (
     read_model,
     usable_device,
 )
-from .configs import SIZE_CONFIGS, WAN_CONFIGS
-from .edit_config import GUIDE_SCALES, EditConfig
-from .edit_files import Inputs, companions, read_inputs, save_edit
-from .extension import check_extension, extend_prompt
-from .flowalign import edit_sigmas
+from .jobs.edit_files import Inputs, companions, read_inputs, save_edit
+from .jobs.extension import check_extension, extend_prompt
+from .jobs.plan import Plan
 from .pipeline import WanPipeline
-from .plan import Plan
 from .pvtt import WanPVTT, pastes
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES

@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 import torch
 
+from wan.product.photo import Product
 from wan.refdrop.bank import capture
 from wan.refdrop.config import RefConfig
-from wan.refdrop.photo import Product
 from wan.synth import captions, product_mask
 from wan.synth.bench import __main__ as command
 from wan.synth.bench import plots

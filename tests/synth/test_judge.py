@@ -17,7 +17,7 @@ from wan.synth.judge import (
 )
 from wan.synth.scene import Motion, Product
 from wan.synth.train import judge as stage
-from wan.synth.train.loop import Schedule
+from wan.training.loop import Schedule
 from wan.utils.checkpoint import CheckpointError
 
 PRODUCT = Product('star', 'striped', ('white', 'red'))

@@ -8,13 +8,13 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wan.checks import embedded_checkpoint
+from wan.jobs.checks import embedded_checkpoint
 from wan.synth import VOCABULARY, full_caption, sample_clip
 from wan.synth.render import product_map, product_mask
 from wan.synth.scene import PRODUCT_COLOURS
 from wan.synth.train import __main__ as command
 from wan.synth.train import dit, latents, quality, text, vae
-from wan.synth.train.loop import Optimizer, Schedule, averaged, fit
+from wan.training.loop import Optimizer, Schedule, averaged, fit
 
 SCHEDULE = Schedule(steps=12, rate=1e-2, warmup=3, average=0.9)
 

@@ -1,4 +1,5 @@
 r"""Where a token is in time and in the video, as numbers for the model."""
+from collections.abc import Sequence
 from functools import lru_cache
 
 import torch
@@ -128,3 +129,33 @@ def rotation_of(
     # Samples of one shape share one row of the table.
     grids = grids[:1] if len(set(grids)) == 1 else grids
     return rotation_table(grids, freqs.cpu(), x.size(1), x.device)
+
+
+def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
+    r"""Rotations at any positions, also between and beyond whole tokens.
+
+    Args:
+        positions: [L, 3], frame, row and column of each token.
+        head_dim: channels of a head, split over the axes as in the model.
+
+    Returns:
+        [1, L, 1, head_dim / 2] in complex64; equals the model's table at
+        whole positions.
+    """
+    side = head_dim // 6
+    angles = []
+    for axis, half in enumerate((head_dim // 2 - 2 * side, side, side)):
+        exponent = torch.arange(
+            half, dtype=torch.float64, device='cpu') / half
+        angles.append(torch.outer(
+            positions[:, axis].double().cpu(), 10000. ** -exponent))
+    angle = torch.cat(angles, dim=1)[None, :, None]
+    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+
+
+def token_grid(
+    latent_shape: Sequence[int], patch_size: Sequence[int]
+) -> tuple[int, int, int]:
+    r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
+    return tuple(n // p for n, p in zip(
+        latent_shape[1:], patch_size, strict=True))

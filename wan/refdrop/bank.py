@@ -15,9 +15,10 @@ import torch
 
 from ..modules.attention import attention
 from ..modules.model import RefSlot, rotate
+from ..modules.rope import token_grid
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
-from .positions import place, token_grid
+from .positions import place
 
 
 @dataclass(frozen=True)

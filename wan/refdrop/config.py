@@ -22,7 +22,7 @@ PRESETS: dict[str, dict] = {
     'default': {},
     # method.md 8: a clean latent at a timestep of the sampling range.
     'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
-    # What the benchmark found, docs/benchmark. These values are the
+    # What the benchmark found, docs/quality. These values are the
     # defaults too; here they stay should the defaults move.
     'best': {'ref_c': (0.3,), 'ref_t': '0', 'ref_collage': 0.3},
     'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},

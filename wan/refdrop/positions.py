@@ -9,10 +9,11 @@ rotated otherwise than the self-attention's. Axes are (frame, row, column).
 - offset: the photo lies beyond the video's last row and column.
 - box: each frame's product box is laid over the photo's product box.
 """
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+
+from ..modules.rope import rotation_at
 
 
 class Placement(NamedTuple):
@@ -26,36 +27,6 @@ class Placement(NamedTuple):
     def to(self, device: torch.device | str) -> 'Placement':
         query = None if self.query is None else self.query.to(device)
         return Placement(query, self.key.to(device))
-
-
-def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
-    r"""Rotations at any positions, also between and beyond whole tokens.
-
-    Args:
-        positions: [L, 3], frame, row and column of each token.
-        head_dim: channels of a head, split over the axes as in the model.
-
-    Returns:
-        [1, L, 1, head_dim / 2] in complex64; equals the model's table at
-        whole positions.
-    """
-    side = head_dim // 6
-    angles = []
-    for axis, half in enumerate((head_dim // 2 - 2 * side, side, side)):
-        exponent = torch.arange(
-            half, dtype=torch.float64, device='cpu') / half
-        angles.append(torch.outer(
-            positions[:, axis].double().cpu(), 10000. ** -exponent))
-    angle = torch.cat(angles, dim=1)[None, :, None]
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
-
-
-def token_grid(
-    latent_shape: Sequence[int], patch_size: Sequence[int]
-) -> tuple[int, int, int]:
-    r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
-    return tuple(n // p for n, p in zip(
-        latent_shape[1:], patch_size, strict=True))
 
 
 def grid_positions(grid: tuple[int, int, int]) -> torch.Tensor:

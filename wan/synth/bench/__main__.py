@@ -1,7 +1,7 @@
 r"""Benchmark the editing methods on procedural clips with a true answer.
 
     python -m wan.synth.bench --quick
-    python -m wan.synth.bench --rows main --out docs/benchmark
+    python -m wan.synth.bench --rows main --out docs/quality
 
 What is finished is kept in --work: a run that was stopped goes on where it
 was, and one with other settings starts anew. OUT gets results.csv (every
@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wan.checks import embedded_checkpoint
+from wan.jobs.checks import embedded_checkpoint
 from wan.utils.program import Parser, run_program
 from wan.utils.record import check_writable
 
@@ -32,7 +32,7 @@ log = logging.getLogger('wan.synth.bench')
 SIZE, FRAMES = 128, 17
 PAIRS, QUICK_PAIRS = 64, 4
 # A quick look does not replace the report.
-OUT, QUICK_OUT = Path('docs/benchmark'), Path('outputs/benchmark-quick')
+OUT, QUICK_OUT = Path('docs/quality'), Path('outputs/benchmark-quick')
 
 
 def build_parser() -> argparse.ArgumentParser:

@@ -8,11 +8,11 @@ import torch
 from torch import Tensor
 
 from wan.flowalign import edit_sigmas
+from wan.product.collage import collage
+from wan.product.masks import composite, upsample_mask
+from wan.product.photo import Product
 from wan.pvtt import WanPVTT, pastes
-from wan.refdrop.collage import collage
 from wan.refdrop.config import RefConfig
-from wan.refdrop.masks import composite, upsample_mask
-from wan.refdrop.photo import Product
 
 from ..render import product_mask, render_background, render_clip
 from .attempt import attempt_slots

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 
-from wan.refdrop.photo import Product
+from wan.product.photo import Product
 from wan.utils.compare import contact_sheet
 from wan.utils.record import atomic_write
 

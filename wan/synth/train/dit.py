@@ -30,6 +30,7 @@ from wan.modules.rope import rotation_of
 from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE
 from wan.samplers import flow_sigmas, guided
+from wan.training.loop import Schedule, fit
 from wan.utils.checkpoint import find_weights
 from wan.utils.compare import contact_sheet
 from wan.utils.record import atomic_write
@@ -37,7 +38,6 @@ from wan.utils.record import atomic_write
 from .. import TUNE_SEEDS, full_caption, sample_clip
 from . import text
 from .latents import CELLS, Latents
-from .loop import Schedule, fit
 
 log = logging.getLogger(__name__)
 

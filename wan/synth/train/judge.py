@@ -10,10 +10,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from wan.training.loop import Schedule, fit
+
 from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
 from ..judge import LABELS, SIDE, Judge, agreement, attributes, decide
 from ..scene import Clip, Motion, Pose
-from .loop import Schedule, fit
 
 log = logging.getLogger(__name__)
 

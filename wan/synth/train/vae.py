@@ -10,6 +10,7 @@ from torch import Tensor
 from wan.configs import WAN_CONFIGS
 from wan.modules.vae import WanVAE_
 from wan.modules.vae_layers import CausalConv3d, channels_last
+from wan.training.loop import Schedule, fit
 from wan.utils.compare import contact_sheet
 from wan.utils.metrics import psnr
 from wan.utils.record import atomic_write
@@ -17,7 +18,6 @@ from wan.utils.record import atomic_write
 from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
 from ..render import photo_pixels, render_photo
 from ..sampling import sample_pose, sample_product
-from .loop import Schedule, fit
 
 log = logging.getLogger(__name__)
 

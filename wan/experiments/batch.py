@@ -14,11 +14,11 @@ from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 
-from . import tasks
-from .batch_report import KEY, RESULT, Experiment, write_report
-from .experiment import KEYS, PATHS
-from .utils.checkpoint import find_weights, weight_files
-from .utils.record import check_writable, progress, versions
+from .. import tasks
+from ..utils.checkpoint import find_weights, weight_files
+from ..utils.record import check_writable, progress, versions
+from .files import KEYS, PATHS
+from .report import KEY, RESULT, Experiment, write_report
 
 log = logging.getLogger(__name__)
 

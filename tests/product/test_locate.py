@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from wan.modules.model import WanModel
-from wan.refdrop.locate import (
+from wan.product.locate import (
     WordAttention,
     attention_mask,
     refine,

@@ -8,7 +8,7 @@ from argparse import Namespace
 
 import torch
 
-from .utils.prompt_extend import (
+from ..utils.prompt_extend import (
     DashScopePromptExpander,
     PromptOutput,
     QwenPromptExpander,

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from .edit_config import EditConfig
-from .refdrop.config import RefConfig
+from ..edit_config import EditConfig
+from ..refdrop.config import RefConfig
 
 # The names of the original experiment files, and ours.
 ALIASES = {

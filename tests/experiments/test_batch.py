@@ -12,7 +12,7 @@ import run_experiments
 from tests.utils.media import make_clip
 from tools.random_checkpoint import make_checkpoint
 from wan import tasks
-from wan.batch_report import Experiment, write_report
+from wan.experiments.report import Experiment, write_report
 from wan.utils.image import read_image
 
 

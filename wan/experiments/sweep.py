@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .experiment import ALIASES, KEYS
+from .files import ALIASES, KEYS
 
 MAX_LABEL = 40
 FLAGS = {

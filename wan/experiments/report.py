@@ -14,8 +14,8 @@ from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
-from .utils.image import read_image
-from .utils.record import atomic_write
+from ..utils.image import read_image
+from ..utils.record import atomic_write
 
 log = logging.getLogger(__name__)
 

@@ -9,16 +9,16 @@ import torch
 from PIL import Image, ImageOps
 from safetensors import SafetensorError, safe_open
 
-from .configs import SIZE_CONFIGS
-from .edit_config import EditConfig
-from .pvtt import Product, PVTTResult, check_mask, pastes
-from .refdrop.config import RefConfig
-from .utils.compare import contact_sheet, side_by_side
-from .utils.flags import settings
-from .utils.image import IMAGE_SUFFIXES, read_image
-from .utils.record import check_writable
-from .utils.utils import cache_video, save_image
-from .utils.video import VideoInfo, probe, read_video
+from ..configs import SIZE_CONFIGS
+from ..edit_config import EditConfig
+from ..pvtt import Product, PVTTResult, check_mask, pastes
+from ..refdrop.config import RefConfig
+from ..utils.compare import contact_sheet, side_by_side
+from ..utils.flags import settings
+from ..utils.image import IMAGE_SUFFIXES, read_image
+from ..utils.record import check_writable
+from ..utils.utils import cache_video, save_image
+from ..utils.video import VideoInfo, probe, read_video
 
 MAX_FRAMES = 81
 FPS = 16

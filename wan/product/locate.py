@@ -12,8 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from ..modules.model import TextContext
+from ..modules.rope import token_grid
 from .filters import blur, dilate, otsu
-from .positions import token_grid
 
 log = logging.getLogger(__name__)
 

@@ -67,7 +67,7 @@ def test_frees_the_language_model_before_the_video_model(
         order.append('load')
         raise KeyboardInterrupt
 
-    monkeypatch.setattr('wan.extension.QwenPromptExpander', Expander)
+    monkeypatch.setattr('wan.jobs.extension.QwenPromptExpander', Expander)
     monkeypatch.setattr(tasks, 'load', load)
     assert generate.main([
         *argv, '--prompt_extend_model', str(language_model)]) == 130

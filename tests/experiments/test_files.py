@@ -6,11 +6,12 @@ import yaml
 
 import generate
 from run_experiments import flag_reader
-from wan.experiment import experiment_flags
-from wan.sweep import grid, read_sweeps
+from wan.experiments.files import experiment_flags
+from wan.experiments.sweep import grid, read_sweeps
 from wan.utils.flags import settings
 
-SHIPPED = sorted(Path(__file__).parent.parent.glob('configs/pvtt/*.yaml'))
+SHIPPED = sorted(
+    Path(__file__).parents[2].glob('configs/pvtt/*.yaml'))
 
 
 def experiment(folder, text, name='x.yaml'):

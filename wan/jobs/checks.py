@@ -8,13 +8,13 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from .configs import SIZE_CONFIGS, SUPPORTED_SIZES, WAN_CONFIGS
-from .modules.attention import set_attention_backend
-from .modules.model import WanModel
-from .modules.tokenizers import HuggingfaceTokenizer
-from .pipeline import default_device, default_dtype
-from .utils.checkpoint import check_checkpoint
-from .utils.record import check_writable
+from ..configs import SIZE_CONFIGS, SUPPORTED_SIZES, WAN_CONFIGS
+from ..modules.attention import set_attention_backend
+from ..modules.model import WanModel
+from ..modules.tokenizers import HuggingfaceTokenizer
+from ..pipeline import default_device, default_dtype
+from ..utils.checkpoint import check_checkpoint
+from ..utils.record import check_writable
 
 DEVICES = ('cuda', 'mps', 'cpu')
 DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
@@ -22,7 +22,7 @@ DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 MAX_FRAME_NUM = 1997
 MODEL_TYPES = {'t2i': 't2v', 'pvtt': 't2v'}
 # The small model that comes with the repository, and who can do with it.
-EMBEDDED = Path(__file__).parents[1] / 'checkpoints' / 'tiny'
+EMBEDDED = Path(__file__).parents[2] / 'checkpoints' / 'tiny'
 EMBEDDED_TASKS = ('t2v-tiny', 'pvtt')
 
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import torch
 from easydict import EasyDict
 
-from .modules.model import WanModel
-from .utils.checkpoint import find_weights, sidecar
+from ..modules.model import WanModel
+from ..utils.checkpoint import find_weights, sidecar
 
 
 @dataclass(frozen=True)

@@ -4,8 +4,8 @@ import math
 import pytest
 import torch
 
-from wan.refdrop.filters import blur, dilate, erode, otsu, spread
-from wan.refdrop.masks import (
+from wan.product.filters import blur, dilate, erode, otsu, spread
+from wan.product.masks import (
     boxes,
     composite,
     feather,

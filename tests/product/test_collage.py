@@ -5,8 +5,8 @@ from dataclasses import replace
 import pytest
 import torch
 
-from wan.refdrop.collage import EDGE, Places, collage, fill
-from wan.refdrop.photo import Product
+from wan.product.collage import EDGE, Places, collage, fill
+from wan.product.photo import Product
 from wan.synth import product_mask, render_clip, sample_clip
 from wan.synth.render import render_photo
 from wan.synth.scene import Motion, Pose, swap

@@ -6,7 +6,7 @@ import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from wan.refdrop.photo import prepare_photo, product_mask
+from wan.product.photo import prepare_photo, product_mask
 
 SIZE = (320, 240)
 
