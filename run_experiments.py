@@ -6,8 +6,8 @@ r"""Run many edits, or a grid of them, with the model loaded once.
 
 All experiments are checked before the model is loaded. One that is bad, or
 fails later, is listed as failed and the others run. Those that are finished
-are skipped; those of which a setting, a file, the checkpoint or the program's
-version has changed since are run again, in place of the old result.
+are skipped; those of which a setting, a file, the checkpoint or the program
+that edits has changed since are run again, in place of the old result.
 
 OUT/NAME gets the files of each, OUT/results.csv and OUT/index.html show all.
 Exit status: 0 all done, 1 some failed, 2 bad input and nothing was run, 130
@@ -15,25 +15,31 @@ interrupted.
 """
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
 import generate
-from wan import tasks
-from wan.experiments.batch import Experiment, check_all, prepare, run_all
-from wan.experiments.files import experiment_flags
+from wan import jobs
+from wan.experiments.batch import check_all, prepare, run_all
+from wan.experiments.experiment import Experiment
+from wan.experiments.files import read_experiment, sweep_keys
 from wan.experiments.sweep import Point, grid, read_sweeps
-from wan.utils.program import run_program
+from wan.jobs.task import Task, setting_names
+from wan.tasks import TASKS
+from wan.utils.flags import given_flags
+from wan.utils.program import Parser, run_program
+
+ABLE = {name: row for name, row in TASKS.items() if row.experiment}
+# A drawn seed would make every run a new experiment.
+DEFAULTS = {'base_seed': 0}
 
 
-def build_parser() -> argparse.ArgumentParser:
+def build_parser() -> Parser:
     r"""The flags of generate.py, which override the files, and a few more."""
-    parser = generate.build_parser()
-    parser.description = __doc__
+    parser = generate.settings_parser(ABLE, defaults=DEFAULTS)
+    parser.description, parser.epilog = __doc__, None
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
-    # A drawn seed would make every run a new experiment.
-    parser.set_defaults(task='pvtt', base_seed=0)
     group = parser.add_argument_group('experiments')
     group.add_argument('files', nargs='+', help='experiment files')
     group.add_argument(
@@ -46,28 +52,16 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
-def flag_reader(
-    common: Sequence[str],
-) -> Callable[[str | Path, Point], argparse.Namespace]:
-    r"""Makes flags of a file and a point of the grid.
+def reader(
+    row: Task, flags: Mapping[str, object]
+) -> Callable[[str | Path, Point], dict[str, object]]:
+    r"""Makes settings of a file and a point of the grid.
 
-    The common flags override the file, the point overrides both. What the
-    parser refuses is raised as a ValueError, since the others can still run.
+    The flags override the file, the point overrides both.
     """
-    parser = build_parser()
 
-    def refuse(message: str) -> None:
-        raise ValueError(f'{message[:1].upper()}{message[1:]}.')
-
-    parser.error = refuse
-
-    def read(file: str | Path, point: Point) -> argparse.Namespace:
-        args = parser.parse_intermixed_args([
-            *experiment_flags(file), *common,
-            *(f'--{key}={value}' for key, value in point.items())])
-        for name in ('files', 'out', 'sweep'):
-            delattr(args, name)
-        return args
+    def read(file: str | Path, point: Point) -> dict[str, object]:
+        return {**DEFAULTS, **read_experiment(file, row), **flags, **point}
 
     return read
 
@@ -78,21 +72,26 @@ def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
     Raises:
         ValueError: bad input of the command, or no experiment is good.
     """
-    args = build_parser().parse_intermixed_args(argv)
-    read = flag_reader(argv)
-    jobs = grid(args.files, read_sweeps(args.sweep))
+    parser = build_parser()
+    flags, args = given_flags(
+        parser.parse_intermixed_args, argv, setting_names(ABLE))
+    row = ABLE[args.task]
+    read = reader(row, flags)
+    points = grid(args.files, read_sweeps(args.sweep, sweep_keys(row)))
     return args, check_all(
-        {name: partial(read, *job) for name, job in jobs.items()}, args.out)
+        args.task,
+        {name: partial(read, *point) for name, point in points.items()},
+        args.out)
 
 
-def run(job: tuple[argparse.Namespace, list[Experiment]]) -> int:
+def run(checked: tuple[argparse.Namespace, list[Experiment]]) -> int:
     r"""Run what was checked, or only print the plans; gives the exit code."""
-    args, experiments = job
+    args, experiments = checked
     if args.dry_run:
         for experiment in experiments:
             print(f'{experiment.name}: {experiment.status}')
             if experiment.status == 'waiting':
-                print(tasks.plan(prepare(experiment)))
+                print(jobs.plan(prepare(experiment)))
     else:
         run_all(experiments, args.out)
     return int(any(e.status == 'failed' for e in experiments))

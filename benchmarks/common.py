@@ -74,6 +74,11 @@ def peak_memory_of(fn: Callable[[], object], device: torch.device) -> float:
     return host_memory()['VmHWM'] - before
 
 
+def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:
+    r"""Largest absolute difference over the largest magnitude of `want`."""
+    return float((got - want).abs().max() / want.abs().max())
+
+
 def machine(device: torch.device) -> str:
     r"""One line that names what the numbers were measured on."""
     name = platform.processor() or platform.machine()

@@ -1,28 +1,24 @@
 r"""Time one forward of the transformer, with random weights.
 
-    python benchmarks/dit.py                               # a CPU, < 1 minute
-    python benchmarks/dit.py --device cuda --dtype bf16 \
+    python -m benchmarks.dit                               # a CPU, < 1 minute
+    python -m benchmarks.dit --device cuda --dtype bf16 \
         --size 832*480 --frames 81 --layers_limit 30       # a GPU, in full
 
 Beside it runs a straightforward implementation (plain_dit.py) that shares
 its weights. A sampling step in the middle of a run is measured: the text is
-embedded already, which the straightforward one does not remember.
+projected already, which the straightforward one does not remember.
 """
 import argparse
+from collections.abc import Callable
 
-import plain_dit
 import torch
-from common import (
-    alternate,
-    machine,
-    matrix_product,
-    peak_memory_of,
-    print_table,
-)
 
 from wan.configs import WAN_CONFIGS
-from wan.modules.attention import BACKENDS, set_attention_backend
-from wan.modules.model import TextContext, WanModel
+from wan.modules.attention import BACKENDS
+from wan.modules.model import WanModel
+from wan.runtime import Runtime
+
+from . import common, plain_dit
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 LIMITS = {'fp32': 1e-4, 'bf16': 3e-2}
@@ -47,6 +43,11 @@ def parse_args(doc: str) -> argparse.Namespace:
     parser.add_argument('--backend', default='auto', choices=BACKENDS)
     parser.add_argument('--rounds', type=int, default=5)
     return parser.parse_args()
+
+
+def attend_by(args) -> Callable[..., torch.Tensor]:
+    r"""Attention by the back end that was asked for."""
+    return Runtime(attention=args.backend).resolved().attend
 
 
 def build(args, dtype, device) -> WanModel:
@@ -85,21 +86,20 @@ def measure(args, name: str, device: torch.device) -> list[list[str]]:
         args.text_tokens, 4096, generator=generator, device=device)]
     t = torch.tensor([500.], device=device)
     tokens = x[0][0].numel() // 4
-    cached = TextContext(text)
+    projected, attend = model.project_text(text), attend_by(args)
 
     def ours():
-        return model(x, t, cached, tokens)[0]
+        return model(x, t, projected, tokens, attend=attend)[0]
 
     def plain():
-        return plain_dit.forward(model, x, t, text, tokens)[0]
+        return plain_dit.forward(model, x, t, text, tokens, attend)[0]
 
-    expected, got = plain(), ours()
-    error = float((got - expected).abs().max() / expected.abs().max())
+    error = common.relative_error(ours(), plain())
     if error > LIMITS[name]:
         raise SystemExit(f'{name}: the outputs differ by {error:.1e}.')
-    peaks = [peak_memory_of(fn, device) for fn in (ours, plain)]
-    product, product_work = matrix_product(dtype, device)
-    *times, product_time = alternate(
+    peaks = [common.peak_memory_of(fn, device) for fn in (ours, plain)]
+    product, product_work = common.matrix_product(dtype, device)
+    *times, product_time = common.alternate(
         [ours, plain, product], args.rounds, device)
     rate, work = product_work / product_time, flops(model, tokens)
     print(f'{name}: {tokens} tokens, {model.num_layers} blocks, '
@@ -116,13 +116,12 @@ def measure(args, name: str, device: torch.device) -> list[list[str]]:
 def main() -> None:
     args = parse_args(__doc__)
     device = torch.device(args.device)
-    set_attention_backend(args.backend)
     print(f'{args.config}, {args.size}, {args.frames} frames; '
-          f'{machine(device)}')
+          f'{common.machine(device)}')
     with torch.no_grad():
         rows = [row for name in args.dtype
                 for row in measure(args, name, device)]
-    print_table(
+    common.print_table(
         ['one forward', 'ms', 'tokens/s', 'of matrix rate',
          'MB beyond weights'], rows)
 

@@ -1,6 +1,6 @@
 r"""Memory and time of loading weights, beside the weights that are kept.
 
-    python benchmarks/load.py [--mb 500]
+    python -m benchmarks.load [--mb 500]
 
 Makes a transformer in three safetensors shards, and the text encoder's linear
 layers in one .pth, loads each in a fresh process, in its stored dtype and cast
@@ -19,12 +19,13 @@ from pathlib import Path
 
 import torch
 import torch.nn as nn
-from common import host_memory, machine, print_table
 from safetensors.torch import save_file
 
 from wan.modules.model import WanModel
 from wan.modules.t5 import T5Encoder
 from wan.utils.checkpoint import load_weights, weight_files
+
+from .common import host_memory, machine, print_table
 
 STEM = 'diffusion_pytorch_model'
 SHARDS = 3
@@ -93,9 +94,9 @@ def measure(mb: float, folder: Path) -> list[list[str]]:
         write(model, target)
         for dtype in 'stored', 'bfloat16':
             run = subprocess.run(
-                [sys.executable, __file__, '--mb', str(mb), '--load', name,
-                 str(target), dtype], capture_output=True, text=True,
-                check=True)
+                [sys.executable, '-m', 'benchmarks.load', '--mb', str(mb),
+                 '--load', name, str(target), dtype], capture_output=True,
+                text=True, check=True)
             got = json.loads(run.stdout)
             rows.append([
                 f'{name}, {dtype}', f'{got["kept"]:.0f}',

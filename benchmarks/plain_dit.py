@@ -10,11 +10,10 @@ import math
 import torch
 import torch.nn.functional as F
 
-from wan.modules.attention import attention
 from wan.modules.model import sinusoidal_embedding_1d
 
 
-def forward(model, x, t, context, seq_len):
+def forward(model, x, t, context, seq_len, attend):
     r"""What `WanModel.forward` returns."""
     samples, grids = [], []
     for u in x:
@@ -36,7 +35,8 @@ def forward(model, x, t, context, seq_len):
     text = model.text_embedding(padded.to(model.text_embedding[0].weight))
 
     for block in model.blocks:
-        x = run_block(block, x, e0, text, lengths, grids, model.freqs)
+        x = run_block(
+            block, x, e0, text, lengths, grids, model.freqs, attend)
 
     shift, scale = (
         model.head.modulation + e.unsqueeze(1)).chunk(2, dim=1)
@@ -46,19 +46,19 @@ def forward(model, x, t, context, seq_len):
             for u, grid in zip(x, grids, strict=True)]
 
 
-def run_block(block, x, e0, text, lengths, grids, freqs):
+def run_block(block, x, e0, text, lengths, grids, freqs, attend):
     shift1, scale1, gate1, shift2, scale2, gate2 = (
         block.modulation + e0).chunk(6, dim=1)
 
     y = layer_norm(x, block.norm1).float() * (1 + scale1) + shift1
     q, k, v = project(block.self_attn, y, y)
-    y = attention(
+    y = attend(
         rope(q, grids, freqs).to(v.dtype), rope(k, grids, freqs).to(v.dtype),
         v, k_lens=lengths)
     x = x + block.self_attn.o(y.flatten(2)).float() * gate1
 
     q, k, v = project(block.cross_attn, layer_norm(x, block.norm3), text)
-    y = attention(q.to(v.dtype), k.to(v.dtype), v)
+    y = attend(q.to(v.dtype), k.to(v.dtype), v)
     x = x + block.cross_attn.o(y.flatten(2))
 
     y = layer_norm(x, block.norm2).float() * (1 + scale2) + shift2

@@ -1,25 +1,21 @@
 r"""Time encoding and decoding a clip with the VAE, with random weights.
 
-    python benchmarks/vae.py                               # a CPU, < 1 minute
-    python benchmarks/vae.py --device cuda --dtype bf16 --dim 96 \
+    python -m benchmarks.vae                               # a CPU, < 1 minute
+    python -m benchmarks.vae --device cuda --dtype bf16 --dim 96 \
         --size 832*480 --frames 81 --tile 48 8             # a GPU, in full
 
 Four ways: a straightforward one (plain_vae.py) that shares the weights, ours
 streamed in chunks (what the pipelines do), in one pass, and streamed in tiles.
 """
 import argparse
-import sys
 from functools import partial
-from pathlib import Path
 
 import torch
 
-sys.path.insert(0, str(Path(__file__).parents[1]))
-
-from benchmarks import common, plain_vae
-from tests.goldens import relative_error
 from wan.modules.vae import OFFICIAL, WanVAE_
 from wan.modules.vae_layers import channels_last
+
+from . import common, plain_vae
 
 DTYPES = {'fp32': torch.float32, 'bf16': torch.bfloat16}
 LIMITS = {'fp32': 1e-4, 'bf16': 1e-1}
@@ -78,7 +74,8 @@ def measure(args, name: str, device: torch.device) -> list[list[str]]:
         x = x.to(device, dtype)
         runs = {way: partial(fn, x)
                 for way, fn in ways(args, fast, plain).items()}
-        error = relative_error(runs['streamed'](), runs['straightforward']())
+        error = common.relative_error(
+            runs['streamed'](), runs['straightforward']())
         if error > LIMITS[name]:
             raise SystemExit(f'{what}: the outputs differ by {error:.1e}.')
         peaks = [common.peak_memory_of(fn, device) for fn in runs.values()]

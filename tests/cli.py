@@ -12,7 +12,9 @@ from safetensors.torch import load_file, save_file
 
 import generate
 from tests.utils.media import tags
-from wan.pipeline import WanPipeline
+from wan import jobs
+from wan.jobs import running
+from wan.utils.progress import Progress
 from wan.utils.video import read_video
 
 WEIGHTS = 'diffusion_pytorch_model.safetensors'
@@ -51,19 +53,23 @@ def embedded(path: Path) -> dict:
     return json.loads(re.sub(r'\\(.)', r'\1', comment[1], flags=re.DOTALL))
 
 
+def prepared(*flags: object) -> jobs.Job:
+    r"""What a command line is made of, before weights are read."""
+    return generate.prepare(generate.parse_args([*map(str, flags)]))
+
+
 def share_pipelines(monkeypatch, cache: dict) -> None:
     r"""Load each pipeline once, where loading is not what is tested."""
-    load = generate.tasks.load
+    load = running.load
 
-    def shared(job):
-        args = job.args
-        key = (args.task, args.ckpt_dir, job.dtype, args.t5_cpu,
-               args.vae_tiling, args.cache_text)
+    def shared(job, progress=None):
+        key = job.row.pipeline, job.checkpoint.folder, job.runtime
         if key not in cache:
             cache[key] = load(job)
-        return cache[key]
+        with (progress or Progress()).stage('load'):
+            return cache[key]
 
-    monkeypatch.setattr(generate.tasks, 'load', shared)
+    monkeypatch.setattr(running, 'load', shared)
 
 
 def frames(path: Path) -> torch.Tensor:
@@ -90,18 +96,18 @@ def failure(capsys, code: int, flags: list) -> str:
 
 def interrupt(monkeypatch, name: str, when: str) -> None:
     r"""Ctrl-C on entering a stage, or when its work is done."""
-    original = WanPipeline.stage
+    original = Progress.stage
 
     @contextmanager
-    def stage(self, current):
+    def stage(self, current, *args):
         if (current, when) == (name, 'entering'):
             raise KeyboardInterrupt
-        with original(self, current):
-            yield
+        with original(self, current, *args) as step:
+            yield step
         if current == name:
             raise KeyboardInterrupt
 
-    monkeypatch.setattr(WanPipeline, 'stage', stage)
+    monkeypatch.setattr(Progress, 'stage', stage)
 
 
 @contextmanager

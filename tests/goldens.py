@@ -1,24 +1,30 @@
 r"""Recorded numbers of the reference: weights, inputs, expected outputs."""
 import json
 from functools import cache
-from pathlib import Path
 
 import torch
 from safetensors import safe_open
 from safetensors.torch import load_file
 
-DATA = Path(__file__).parent / 'data'
+from tools.recorded import DATA, expected_state, table
+
+__all__ = [
+    'case',
+    'case_ids',
+    'expected_state',
+    'listed',
+    'manifest',
+    'relative_error',
+    'table',
+    'weights',
+]
+
 GOLDENS = DATA / 'goldens'
 
 
 @cache
 def manifest() -> dict:
     return json.loads((GOLDENS / 'manifest.json').read_text())
-
-
-def table(name: str) -> dict:
-    r"""One of the recorded JSON tables: api, cli, configs, state_dicts."""
-    return json.loads((DATA / f'{name}.json').read_text())
 
 
 def case_ids(runner: str, model: str | None = None) -> list[str]:
@@ -62,19 +68,6 @@ def weights(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
         for k, v in entry['kwargs'].items() if not k.startswith('_')
     }
     return kwargs, state
-
-
-def expected_state(name: str) -> dict[str, list[int]]:
-    r"""key -> shape of a full-size checkpoint, in state_dict order."""
-    out = {}
-    for item in table('state_dicts')['models'][name]['items']:
-        if isinstance(item, list):
-            out[item[0]] = item[1]
-            continue
-        for i in item['indices']:
-            for suffix, shape in item['keys']:
-                out[f'{item["prefix"]}{i}.{suffix}'] = shape
-    return out
 
 
 def relative_error(got: torch.Tensor, want: torch.Tensor) -> float:

@@ -120,11 +120,11 @@ def test_the_pull_can_be_shifted():
 ])
 @pytest.mark.parametrize('split', [False, True])
 def test_branches_asked_for(method, keys, split):
-    asked, levels = [], []
+    asked, sigmas = [], []
 
     def velocity(latents, sigma):
         asked.append(set(latents))
-        levels.append(sigma)
+        sigmas.append(sigma)
         for key, x in latents.items():
             assert x.shape == Z.shape
             same = [k for k in latents
@@ -133,11 +133,12 @@ def test_branches_asked_for(method, keys, split):
         return point(latents, sigma)
 
     options = {'zeta': 0.} if method == 'flowalign' else {}
-    EDIT_METHODS[method](
+    EDIT_METHODS[method].loop(
         Z, velocity, SIGMAS, seeded(), guide_scale=3.,
         ref_guide_scale=1. if split else None, **options)
     assert asked == [keys | {'ptr'} if split else keys] * 7
-    assert levels == SIGMAS[:-1].tolist()
+    assert sigmas == SIGMAS[:-1].tolist()
+    assert set(EDIT_METHODS[method].branches) == keys
 
 
 def test_the_source_is_never_read_with_the_target():
@@ -146,7 +147,7 @@ def test_the_source_is_never_read_with_the_target():
 
 
 def test_reading_branches_are_branches_of_the_loops():
-    for mode, reading in config.BRANCHES.items():
+    for mode, reading in config.READERS.items():
         assert set(reading) <= set(BRANCHES)
         assert any(BRANCHES[k].latent == 'q' for k in reading) == (
             mode == 'all')
@@ -202,7 +203,7 @@ def test_the_generator_is_the_only_randomness(method):
     options = {'zeta': 0.01} if method == 'flowalign' else {}
 
     def run(seed):
-        return EDIT_METHODS[method](
+        return EDIT_METHODS[method].loop(
             Z, smooth, SIGMAS, seeded(seed), guide_scale=5., **options)
 
     first = run(7)
@@ -388,7 +389,7 @@ def test_sdedit_cannot_be_undone():
 def test_callback_sees_every_step(method):
     calls = []
     options = {'zeta': 0.01} if method == 'flowalign' else {}
-    got = EDIT_METHODS[method](
+    got = EDIT_METHODS[method].loop(
         Z, smooth, SIGMAS, seeded(), guide_scale=5.,
         callback=lambda *call: calls.append(call), **options)
     assert [(step, total) for step, total, _ in calls] == [
@@ -407,7 +408,7 @@ def test_a_latent_that_is_not_finite_stops_the_loop(method, bad):
 
     options = {'zeta': 0.01} if method == 'flowalign' else {}
     with pytest.raises(FloatingPointError, match='step 3 of 7'):
-        EDIT_METHODS[method](
+        EDIT_METHODS[method].loop(
             Z, velocity, SIGMAS, seeded(), guide_scale=5., **options)
 
 

@@ -1,100 +1,154 @@
-r"""One way down: a lower floor of the house never imports an upper one."""
+r"""One way down: who may import whom, and who may call the model."""
 import ast
+from functools import cache
+from graphlib import TopologicalSorter
 from pathlib import Path
-
-import pytest
 
 ROOT = Path(__file__).parents[1]
 
-# From the ground up; a package stands for what is in it unless a module of it
-# is named. What is named nowhere is on the floor of wan.tasks.
-FLOORS = (
-    ('wan.utils', 'wan.configs'),
-    ('wan.modules.attention', 'wan.distributed'),
+# From the ground up. A package stands for all that is in it, but for what has
+# a room of its own. Each may import its own room and those below.
+ROOMS = (
+    ('wan.utils',),
+    ('wan.configs',),
+    ('wan.modules.attention',),
     ('wan.modules',),
-    ('wan.samplers', 'wan.refdrop', 'wan.product', 'wan.training'),
-    ('wan.flowalign', 'wan.edit_config'),
-    ('wan.pipeline', 'wan.branches'),
+    ('wan.distributed',),
+    ('wan.runtime',),
+    ('wan.samplers', 'wan.conditioning', 'wan.velocity'),
+    ('wan.flowalign',),
+    ('wan.edit_config',),
+    ('wan.refdrop', 'wan.product'),
+    ('wan.pipeline',),
+    ('wan.edit_steps',),
     ('wan.text2video', 'wan.image2video', 'wan.first_last_frame2video',
      'wan.vace', 'wan.pvtt'),
+    ('wan.training',),
+    ('wan.jobs',),
     ('wan.tasks',),
+    ('wan.experiments',),
+    # The toy world and its benchmark: nothing of the package needs them.
+    ('wan.synth',),
     ('generate',),
+    ('run_experiments',),
 )
-LEVELS = {name: i for i, names in enumerate(FLOORS) for name in names}
-PIPELINES = {
-    'wan.branches', 'wan.pipeline', 'wan.text2video', 'wan.image2video',
-    'wan.first_last_frame2video', 'wan.vace', 'wan.pvtt'}
+FLOORS = {name: i for i, names in enumerate(ROOMS) for name in names}
+
+# A call of that name -> where it may stand: one place calls the model, and
+# there is no second copy of its forward.
+CALLS = {
+    'model': ('wan.velocity', 'wan.modules'),
+    'transformer': (),
+    'block': ('wan.modules',),
+    'run_blocks': ('wan.modules', 'wan.synth.train'),
+}
 
 
 def sources():
-    r"""Name -> file of every module of the project."""
-    found = {'generate': ROOT / 'generate.py'}
-    for file in (ROOT / 'wan').rglob('*.py'):
-        parts = file.relative_to(ROOT).with_suffix('').parts
-        found['.'.join(parts).removesuffix('.__init__')] = file
-    return {k: v for k, v in found.items() if v.is_file()}
+    r"""Name -> file of every Python module of the repository."""
+    files = [*ROOT.glob('*.py'), *(
+        file for folder in ('wan', 'tools', 'benchmarks', 'tests')
+        for file in (ROOT / folder).rglob('*.py'))]
+    return {
+        '.'.join(file.relative_to(ROOT).with_suffix('').parts).removesuffix(
+            '.__init__'): file for file in files}
+
+
+def inside(name, *packages):
+    r"""Whether a module is one of the packages or in one."""
+    return any(f'{name}.'.startswith(f'{package}.') for package in packages)
 
 
 SOURCES = sources()
+# `wan` itself only exports what is inside.
+HOUSE = sorted(
+    name for name in SOURCES
+    if not inside(name, 'tools', 'benchmarks', 'tests') and name != 'wan')
 
 
+@cache
+def tree(name):
+    return ast.parse(SOURCES[name].read_text('utf-8'))
+
+
+@cache
 def imports(name):
-    r"""The project's modules that a module imports, anywhere in it."""
-    file = SOURCES[name]
-    package = name if file.stem == '__init__' else name.rpartition('.')[0]
-    wanted = []
-    for node in ast.walk(ast.parse(file.read_text())):
+    r"""The repository's modules that a module imports, anywhere in it."""
+    is_package = SOURCES[name].stem == '__init__'
+    package = name if is_package else name.rpartition('.')[0]
+    wanted = set()
+    for node in ast.walk(tree(name)):
         if isinstance(node, ast.Import):
-            wanted += [a.name for a in node.names]
+            wanted |= {a.name for a in node.names}
         elif isinstance(node, ast.ImportFrom):
-            base = node.module or ''
-            if node.level:
-                above = package.split('.')
-                above = above[:len(above) + 1 - node.level]
-                base = '.'.join([*above, base] if base else above)
-            for a in node.names:
-                inner = f'{base}.{a.name}'
-                wanted.append(inner if inner in SOURCES else base)
-    return {m for m in wanted if m.split('.')[0] in ('wan', 'generate')}
+            above = package.split('.')
+            above = above[:len(above) + 1 - node.level] if node.level else []
+            base = '.'.join([*above, *filter(None, [node.module])])
+            inner = {f'{base}.{a.name}' for a in node.names}
+            wanted |= {n if n in SOURCES else base for n in inner}
+    return wanted & set(SOURCES)
 
 
-def level(name):
-    parts = name.split('.')
-    prefixes = ['.'.join(parts[:n]) for n in range(len(parts), 0, -1)]
-    return next((LEVELS[p] for p in prefixes if p in LEVELS),
-                LEVELS['wan.tasks'])
+def calls(name):
+    r"""The last names of all that a module calls: `f` of `a.f(x)`."""
+    called = (n.func for n in ast.walk(tree(name)) if isinstance(n, ast.Call))
+    return {getattr(f, 'id', getattr(f, 'attr', None)) for f in called}
 
 
-@pytest.mark.parametrize('name', sorted(set(SOURCES) - {'wan'}))
-def test_no_floor_imports_an_upper_one(name):
-    upper = {m for m in imports(name) if level(m) > level(name)}
-    assert not upper
+def floor(name):
+    r"""That of the nearest package that has one, else above all."""
+    while name not in FLOORS and '.' in name:
+        name = name.rpartition('.')[0]
+    return FLOORS.get(name, len(ROOMS))
 
 
-@pytest.mark.parametrize(
-    'name', sorted(m for m in SOURCES if m.startswith('wan.utils')))
-def test_utilities_import_only_utilities(name):
-    assert all(m.startswith('wan.utils') for m in imports(name))
+def pairs():
+    r"""(importer, imported) of all modules in the house."""
+    return [(a, b) for a in HOUSE for b in sorted(imports(a))]
 
 
-@pytest.mark.parametrize('name', sorted(SOURCES))
-def test_only_pipelines_import_the_reference_bank(name):
+def test_every_module_has_a_room():
+    assert not [name for name in HOUSE if floor(name) == len(ROOMS)]
+
+
+def test_no_room_imports_an_upper_one():
+    assert not [
+        f'{a} imports {b}' for a, b in pairs()
+        if b not in HOUSE or floor(b) > floor(a)]
+
+
+def test_no_circle():
+    TopologicalSorter({name: imports(name) for name in SOURCES}).prepare()
+
+
+def test_the_bank_is_the_edits_own():
     r"""Its settings, plain values, may be named by flags and files.
 
-    The benchmark takes the pipelines' methods apart, and so may use it too.
+    The benchmark takes the edit apart, and so may use the bank too.
     """
-    if name in PIPELINES or name.startswith(
-            ('wan.refdrop', 'wan.synth.bench')):
-        return
-    allowed = {'wan.refdrop.config'} if level(name) >= LEVELS['wan.tasks'] \
-        else set()
-    used = {m for m in imports(name) if m.startswith('wan.refdrop')}
-    assert used <= allowed
+    assert not [
+        f'{a} imports {b}' for a, b in pairs()
+        if inside(b, 'wan.refdrop') and b != 'wan.refdrop.config'
+        and not inside(a, 'wan.refdrop', 'wan.edit_steps', 'wan.synth.bench')
+        and not (inside(a, 'wan.jobs') and b == 'wan.refdrop.bank_file')]
 
 
-def test_imports_are_understood():
-    assert 'wan.modules.attention' in imports('wan.modules.attention_layers')
-    assert 'wan.utils.checkpoint' in imports('wan.modules.model')
-    assert 'wan.modules' in imports('wan')
-    assert level('wan.modules.attention') < level('wan.modules.model')
-    assert level('wan.anything') == level('wan.tasks')
+def test_one_place_calls_the_model():
+    assert 'model' in calls('wan.velocity')
+    assert not [
+        f'{name} calls {call}' for name in HOUSE for call in calls(name)
+        if call in CALLS and not inside(name, *CALLS[call])]
+
+
+def test_tools_benchmarks_and_tests_make_no_circle():
+    r"""A benchmark is imported only to be tested."""
+    allowed = {
+        'tools': ('tools', 'wan', 'generate', 'run_experiments'),
+        'benchmarks': ('benchmarks', 'wan'),
+        'tests': ('tests', 'tools', 'wan', 'generate', 'run_experiments'),
+        'tests.test_benchmarks': ('tests', 'benchmarks', 'wan'),
+    }
+    assert not [
+        f'{a} imports {b}' for a in SOURCES if a not in HOUSE and a != 'wan'
+        for b in imports(a)
+        if not inside(b, *allowed.get(a, allowed[a.partition('.')[0]]))]

@@ -5,12 +5,13 @@ import pytest
 import torch
 from PIL import Image
 
-from wan.branches import BranchVelocity
 from wan.configs import WAN_CONFIGS
-from wan.flowalign import edit_sigmas
-from wan.product.masks import mask_to_latent
-from wan.pvtt import EditConfig, Product, WanPVTT
-from wan.refdrop.config import BRANCHES, RefConfig
+from wan.modules.model import TextKV
+from wan.product.masks import Region
+from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
+from wan.refdrop.config import READERS, RefConfig
+from wan.runtime import Runtime
+from wan.utils.progress import Cancelled, Progress
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
 SOURCE = 'a red watch on a table'
@@ -19,8 +20,8 @@ TARGET = 'a blue vase on a table'
 
 @pytest.fixture(scope='module')
 def pipe(checkpoint):
-    return WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, device='cpu',
-                   dtype=torch.float32)
+    return WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint,
+                   runtime=Runtime(device='cpu', dtype='float32'))
 
 
 @pytest.fixture(scope='module')
@@ -44,7 +45,7 @@ PRODUCT = photo('teal')
 def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
          seed=7, **options):
     names = ('src_mask', 'source_blend', 'target_blend', 'use_mask',
-             'ref_bank', 'reverse_from')
+             'ref_bank', 'reverse_from', 'round_trip', 'progress')
     given = {k: options.pop(k) for k in names if k in options}
     return pipe.generate(
         clip, products, SOURCE, target, seed=seed,
@@ -57,6 +58,12 @@ def centre_mask():
     mask = torch.zeros(1, HEIGHT, WIDTH)
     mask[:, :, :16] = 1
     return mask
+
+
+def read(pipe, clip, target=TARGET):
+    r"""The clip as a scene of seed 7."""
+    prompts = {'source': SOURCE, 'target': target, 'null': 'nothing'}
+    return pipe.read(clip, prompts, {}, 7, False, Progress())
 
 
 @pytest.fixture(scope='module')
@@ -74,13 +81,15 @@ class Spy(torch.nn.Module):
         self.calls = []
 
     def __getattr__(self, name):
-        if name in ('blocks', 'patch_size', 'text_len'):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
             return getattr(self.model, name)
-        return super().__getattr__(name)
 
-    def forward(self, x, t, context, seq_len, ref=None):
-        self.calls.append((float(t[0]), len(x), x[0].size(1), ref))
-        return self.model(x, t=t, context=context, seq_len=seq_len, ref=ref)
+    def forward(self, x, t, context, seq_len, ref=None, **others):
+        self.calls.append((float(t[0]), len(x), x[0].size(1), ref, context))
+        return self.model(
+            x, t=t, context=context, seq_len=seq_len, ref=ref, **others)
 
 
 @pytest.fixture
@@ -89,7 +98,7 @@ def spy(pipe, monkeypatch):
     return pipe.model
 
 
-@pytest.mark.parametrize('mode', BRANCHES)
+@pytest.mark.parametrize('mode', READERS)
 @pytest.mark.parametrize('off', [{'ref_c': (0.,)}, {'ref_layers': ''},
                                  {'ref_steps': '0-0'}])
 def test_switched_off_is_no_reference(pipe, clip, plain, mode, off):
@@ -104,7 +113,7 @@ def test_the_default_weight_is_of_one_photo(pipe, clip):
         edit(pipe, clip, [PRODUCT] * 2)
 
 
-@pytest.mark.parametrize('mode', BRANCHES)
+@pytest.mark.parametrize('mode', READERS)
 def test_the_photo_matters(pipe, clip, plain, mode):
     ref = {'ref_branches': mode, 'ref_c': (.5,)}
     teal = edit(pipe, clip, ref=ref)
@@ -150,22 +159,22 @@ def test_steps_without_the_photo_cost_nothing(
 def test_the_bank_is_unchanged_by_the_loop(pipe, clip):
     r"""And it is gone when decoding begins, which needs the memory."""
     kept = {}
-    original = pipe.reference_slots
+    original = pipe.remember
 
-    def slots(*arguments):
+    def remember(*arguments):
         reader = original(*arguments)
-        kept['now'] = [t for r in reader._bank.references
+        kept['now'] = [t for r in reader.recall(0.)
                        for t in (*r.keys, *r.values)]
         kept['was'] = [t.clone() for t in kept['now']]
         kept['reader'] = weakref.ref(reader)
         return reader
 
-    def decode(z):
+    def decode(*arguments):
         assert kept['reader']() is None
-        return WanPVTT.decode(pipe, z)
+        return WanPVTT.decode(pipe, *arguments)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(pipe, 'reference_slots', slots)
+        patch.setattr(pipe, 'remember', remember)
         patch.setattr(pipe, 'decode', decode)
         edit(pipe, clip, src_mask=centre_mask(), ref={'ref_c': (.5,)})
     assert all(map(torch.equal, kept['now'], kept['was']))
@@ -216,9 +225,9 @@ def test_matched_bank_is_refilled_at_every_level(
     encoded = []
     encode = pipe.vae.encode
 
-    def watch(videos):
+    def watch(videos, **more):
         encoded.append(videos[0].size(1))
-        return encode(videos)
+        return encode(videos, **more)
 
     monkeypatch.setattr(pipe.vae, 'encode', watch)
     edit(pipe, clip, ref={'ref_t': 'match', 'ref_noised': True},
@@ -238,27 +247,43 @@ def test_given_mask_and_composite(pipe, clip):
     assert not torch.equal(result.video, clip)
 
 
-def test_the_collage_is_the_goal_inside_the_mask_alone(pipe, clip):
-    mask = centre_mask()
-    z_src = pipe.encode_video(clip)
-    cells = mask_to_latent(mask, z_src.shape)
-    goal, both = pipe.pasted(clip, z_src, cells, mask, PRODUCT)
-    assert (both >= cells).all() and not both.all()
-    assert torch.equal(goal[:, both == 0], z_src[:, both == 0])
-    assert (goal - z_src)[:, both == 1].abs().mean() > 0.01
+def test_the_collage_is_the_goal_inside_the_region_alone(pipe, clip):
+    scene, mask = read(pipe, clip), centre_mask()
+    cells = Region.given(mask, scene.latent.shape).cells
+    region, goal = pipe.place(
+        scene, mask, EditConfig(), [PRODUCT], Progress())
+    assert (region.cells >= cells).all() and region.limits
+    outside, inside = region.cells == 0, region.cells == 1
+    assert torch.equal(goal[:, outside], scene.latent[:, outside])
+    assert (goal - scene.latent)[:, inside].abs().mean() > 0.01
 
 
-def test_the_collage_needs_no_bank(pipe, clip):
-    given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.}
+def test_a_larger_pull_ends_nearer_to_the_collage(pipe, clip):
+    given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.,
+             'ref': {'ref_c': (0.,)}}
+    _, goal = pipe.place(
+        read(pipe, clip), centre_mask(), EditConfig(), [PRODUCT], Progress())
+    pasted = pipe.decode(goal, Progress())
+    far, near = (
+        edit(pipe, clip, collage_zeta_scale=pull, **given)
+        for pull in (.1, .9))
+    assert near.used == {'mask': True, 'reference': False, 'collage': True}
+    assert (near.video - pasted).abs().mean() \
+        < .8 * (far.video - pasted).abs().mean()
+    off = edit(pipe, clip, collage_zeta_scale=0., **given)
     text = edit(pipe, clip, products=(), **given)
-    pasted = [edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
-                   products=[product], **given).video
-              for pull, product in ((.2, PRODUCT), (.2, photo('red')),
-                                    (.9, PRODUCT))]
-    assert len({v.double().sum().item()
-                for v in (text.video, *pasted)}) == 4
-    assert torch.equal(text.video, edit(
-        pipe, clip, ref={'ref_c': (0.,), 'ref_collage': 0.}, **given).video)
+    assert torch.equal(off.video, text.video) and not off.used['collage']
+
+
+@pytest.mark.parametrize('name', ['fg_zeta_scale', 'bg_zeta_scale'])
+def test_a_larger_pull_ends_nearer_to_the_template(pipe, clip, name):
+    everywhere = {'src_mask': torch.ones(1, HEIGHT, WIDTH)} \
+        if name == 'fg_zeta_scale' else {'use_mask': False}
+    far, near = (
+        edit(pipe, clip, products=(), **{name: pull}, **everywhere)
+        for pull in (0., .9))
+    distance = [(r.video - r.round_trip).abs().mean() for r in (far, near)]
+    assert distance[1] < .8 * distance[0]
 
 
 @pytest.mark.parametrize('options', [
@@ -266,9 +291,9 @@ def test_the_collage_needs_no_bank(pipe, clip):
     {'src_mask': None}])
 def test_no_collage_without_given_mask_photo_or_zeta(pipe, clip, options):
     options = {'src_mask': centre_mask(), **options}
-    on, off = (edit(pipe, clip, ref={'ref_c': (0.,), 'ref_collage': pull},
-                    **options).video for pull in (.5, 0.))
-    assert torch.equal(on, off)
+    on, off = (edit(pipe, clip, ref={'ref_c': (0.,)}, collage_zeta_scale=pull,
+                    **options) for pull in (.5, 0.))
+    assert torch.equal(on.video, off.video) and not on.used['collage']
 
 
 def test_words_find_a_mask(pipe, clip):
@@ -285,12 +310,13 @@ def test_words_find_a_mask(pipe, clip):
     {'ref_t': '0.3,0.6'}, {'ref_stats': 'norm'},
     {'ref_stats': 'full'}, {'ref_key_mask': True},
     {'ref_query_mask': False}, {'ref_c': (-.3,)}])
-def test_every_setting_changes_the_result(pipe, clip, ref):
+def test_every_setting_reaches_the_model(pipe, clip, ref):
+    r"""What each does there is tested with the bank."""
     # So few tokens that the key mask leaves one, which is matched anywhere.
     base = {'ref_c': (.3,), 'ref_key_mask': False}
     other = edit(pipe, clip, src_mask=centre_mask(), ref={**base, **ref})
     base = edit(pipe, clip, src_mask=centre_mask(), ref=base)
-    assert other.video.isfinite().all()
+    assert other.video.isfinite().all() and other.ref != base.ref
     assert not torch.equal(base.video, other.video)
 
 
@@ -304,40 +330,104 @@ def test_several_photos(pipe, clip):
 
 
 def test_forward_then_reverse_returns_near_the_source(pipe, clip):
-    prompts = pipe.encode_prompts(SOURCE, TARGET, 'null', False)
-    z = pipe.encode_video(clip)
+    scene = read(pipe, clip)
     distances = []
     for steps in (4, 32):
-        sigmas = edit_sigmas(steps, 5., .7)
-        config = EditConfig(sample_guide_scale=2., bg_zeta_scale=0.)
-        there = pipe.edit(
-            z, prompts, config, RefConfig(), sigmas, None, None, None, 7)
-        back = pipe.edit(
-            z, prompts, config, RefConfig(), sigmas.flip(0), None, None,
-            there, 7)
+        config = EditConfig(sample_steps=steps, sample_guide_scale=2.,
+                            bg_zeta_scale=0.)
+        v = pipe.velocity(pipe.conditions(scene, config))
+        there = pipe.edit(scene, v, config, Progress())
+        back = pipe.edit(scene, v, config, Progress(), start=there)
+        z = scene.latent
         distances.append(float((back - z).norm() / (there - z).norm()))
     assert distances[1] < .3 and distances[1] < distances[0]
 
 
 def test_bf16_is_near_float32(pipe, clip, checkpoint):
-    half = WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, device='cpu',
-                   dtype=torch.bfloat16)
+    half = WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint,
+                   runtime=Runtime(device='cpu', dtype='bfloat16'))
     options = {'ref': {'ref_c': (.4,)}, 'src_mask': centre_mask(),
                'sample_guide_scale': 2.}
     want, got = (edit(p, clip, **options).video for p in (pipe, half))
     assert (want - got).abs().mean() < .05
 
 
-def test_branch_velocity_reuses_the_text(pipe):
-    prompts = pipe.encode_prompts(SOURCE, TARGET, 'null', False)
-    spy = Spy(pipe.model)
-    velocity = BranchVelocity(spy, prompts, 12)
-    x = torch.zeros(16, 2, 4, 6)
-    velocity({'q': x, 'ps': x, 'pt': x}, .9)
-    source, target = (velocity.contexts[k] for k in
-                      (('source',), ('target',)))
-    assert len(velocity.contexts) == 2
-    assert len(source.projected) == len(target.projected) == len(
-        pipe.model.blocks)
+@pytest.mark.parametrize('batch', [False, True])
+def test_the_text_is_projected_once(pipe, clip, spy, batch):
+    edit(pipe, clip, use_mask=False, batch_branches=batch, products=())
+    contexts = [call[4] for call in spy.calls]
+    assert all(isinstance(context, TextKV) for context in contexts)
+    assert len(set(map(id, contexts))) == (1 if batch else 2)
+
+
+def test_frames_must_fit(pipe):
     with pytest.raises(ValueError, match='frame_num'):
         pipe.generate(torch.zeros(3, 4, 32, 48), (), SOURCE, TARGET)
+
+
+def test_a_negative_seed_draws_one(pipe, clip):
+    first, second = (edit(pipe, clip, products=(), seed=-1) for _ in range(2))
+    assert not torch.equal(first.video, second.video)
+
+
+def test_the_round_trip_can_be_left_out(pipe, clip, plain):
+    result = edit(pipe, clip, products=(), round_trip=False)
+    assert result.round_trip is None
+    assert torch.equal(result.video, plain.video)
+
+
+def test_a_product_that_is_not_found_is_said(pipe, clip, monkeypatch):
+    everywhere = edit(pipe, clip, products=(), target=SOURCE)
+    assert everywhere.notes == (NOT_FOUND,)
+    assert not everywhere.used['mask'] and everywhere.mask.min() == 1
+    assert edit(pipe, clip, products=(), src_mask=centre_mask()).notes == ()
+
+
+def test_other_ranks_get_nothing(pipe, clip, monkeypatch):
+    monkeypatch.setattr(pipe, 'rank', 1)
+    assert edit(pipe, clip) is None
+
+
+def test_progress_of_an_edit(pipe, clip):
+    told = []
+    progress = Progress(told.append)
+    edit(pipe, clip, ref={'ref_c': (.3,)}, progress=progress)
+    assert list(progress.seconds) == [
+        'encode text', 'encode', 'find the product', 'capture the reference',
+        'edit', 'decode']
+    steps = [step for step in told if step.stage == 'edit']
+    assert [(s.done, s.total) for s in steps] == [(0, 2), (1, 2), (2, 2)]
+    assert steps[1].latent.shape == (16, 2, 4, 6)
+
+    stopped = Progress(lambda step: step.stage == 'edit' and stopped.cancel())
+    with pytest.raises(Cancelled, match='edit'):
+        edit(pipe, clip, progress=stopped)
+
+
+def test_what_the_vae_encodes_comes_before_the_transformer(
+        pipe, clip, monkeypatch):
+    r"""Photos, collage and the edit to go back from included."""
+    order = []
+    encode, on_device = pipe.vae.encode, pipe.on_device
+    monkeypatch.setattr(pipe.vae, 'encode', lambda videos, **more: (
+        order.append('encode'), encode(videos, **more))[1])
+    monkeypatch.setattr(pipe, 'on_device', lambda module, *more: (
+        order.append(module), on_device(module, *more))[1])
+    edit(pipe, clip, src_mask=centre_mask(), reverse_from=clip)
+    assert order == [pipe.text_encoder.model, *['encode'] * 4, pipe.model]
+
+
+def test_a_run_leaves_nothing_behind(pipe, clip):
+    r"""Neither on the pipeline nor on any of its networks."""
+
+    def state():
+        holders = [pipe, pipe.vae, pipe.text_encoder, *(
+            module for network in (pipe.model, pipe.vae.model,
+                                   pipe.text_encoder.model)
+            for module in network.modules())]
+        return [{name: id(value) for name, value in vars(holder).items()}
+                for holder in holders]
+
+    before = state()
+    edit(pipe, clip, ref={'ref_c': (.3,), 'ref_t': 'match'})
+    assert state() == before

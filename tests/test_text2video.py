@@ -4,9 +4,14 @@ import torch
 from easydict import EasyDict
 
 from tests import goldens
-from wan.modules.model import TextContext, WanModel
+from wan.configs import WAN_CONFIGS
+from wan.modules import attention
+from wan.modules.model import TextKV, WanModel
 from wan.modules.vae import WanVAE, WanVAE_
+from wan.pipeline import Parts
+from wan.runtime import Runtime
 from wan.text2video import WanT2V
+from wan.utils.progress import Cancelled, Progress
 
 CASES = goldens.case_ids('e2e_t2v')
 
@@ -29,23 +34,24 @@ def small(cls, name, **attributes):
     return model.eval()
 
 
-def pipeline(inputs, sp_size=1):
-    pipe = WanT2V.__new__(WanT2V)
-    vae = WanVAE.__new__(WanVAE)
-    vae.dtype, vae.device = torch.float32, torch.device('cpu')
-    _, _, scale = goldens.case('vae_constants')
-    vae.mean, vae.std = scale['mean'], scale['std']
-    vae.scale = [vae.mean, 1 / vae.std]
-    vae.model = small(WanVAE_, 'vae')
-    vars(pipe).update(
-        device=torch.device('cpu'), config=EasyDict(), rank=0, t5_cpu=False,
-        num_train_timesteps=1000, param_dtype=torch.float32,
-        text_encoder=Encoder({
-            'prompt': inputs['context'], 'negative': inputs['context_null']}),
-        vae_stride=(4, 8, 8), patch_size=(1, 2, 2), vae=vae,
-        model=small(WanModel, 'dit_t2v'), sample_neg_prompt='negative',
-        sp_size=sp_size)
-    return pipe
+class Decoder(WanVAE):
+    r"""The recorded network in place of one from a file."""
+
+    def __init__(self):
+        self.tile = None
+        _, _, scale = goldens.case('vae_constants')
+        self.scale = [scale['mean'], 1 / scale['std']]
+        self.model = small(WanVAE_, 'vae')
+
+
+def pipeline(inputs, sp_size=1, **machine):
+    texts = Encoder({
+        'prompt': inputs['context'], 'negative': inputs['context_null']})
+    config = EasyDict(WAN_CONFIGS['t2v-1.3B'], sample_neg_prompt='negative')
+    return WanT2V.of(
+        Parts(small(WanModel, 'dit_t2v'), texts, Decoder()), config,
+        Runtime(device='cpu', dtype='float32', ulysses_size=sp_size,
+                **machine))
 
 
 class Recording(torch.nn.Module):
@@ -56,9 +62,15 @@ class Recording(torch.nn.Module):
         self.model = model
         self.calls = []
 
-    def forward(self, x, t, context, seq_len):
-        out = self.model(x, t=t, context=context, seq_len=seq_len)
-        self.calls.append((x[0], t, seq_len, out[0]))
+    def __getattr__(self, name):
+        try:
+            return super().__getattr__(name)
+        except AttributeError:
+            return getattr(self.model, name)
+
+    def forward(self, x, t, context, seq_len, **others):
+        out = self.model(x, t=t, context=context, seq_len=seq_len, **others)
+        self.calls.append((x[0], t, seq_len, out[0], context))
         return out
 
 
@@ -68,8 +80,8 @@ def test_recorded_run(case_id, parity):
     pipe = pipeline(inputs, params.get('sp_size', 1))
     pipe.model = Recording(pipe.model)
     decoded = []
-    decode, pipe.vae.decode = pipe.vae.decode, lambda zs: (
-        decoded.append(zs[0]), decode(zs))[1]
+    decode, pipe.vae.decode = pipe.vae.decode, lambda zs, **more: (
+        decoded.append(zs[0]), decode(zs, **more))[1]
     video = pipe.generate(
         'prompt', size=tuple(params['size']), frame_num=params['frame_num'],
         shift=params['shift'], sample_solver=params['solver'],
@@ -78,10 +90,10 @@ def test_recorded_run(case_id, parity):
     calls = pipe.model.calls
     assert len(calls) == 2 * params['steps']
     torch.testing.assert_close(
-        torch.cat([t for _, t, _, _ in calls[::2]]).float(),
+        torch.cat([t for _, t, *_ in calls[::2]]).float(),
         want['timesteps'].float(), rtol=0, atol=1e-4)
-    assert {n for _, _, n, _ in calls} == {int(want['seq_len'])}
-    latents = torch.stack([x for x, _, _, _ in calls[::2]] + decoded)
+    assert {n for _, _, n, *_ in calls} == {int(want['seq_len'])}
+    latents = torch.stack([x for x, *_ in calls[::2]] + decoded)
     parity(f'{case_id} latents', goldens.relative_error(
         latents, want['latents']))
     for name, call in (('cond_first', 0), ('uncond_first', 1),
@@ -120,19 +132,31 @@ def test_same_seed_same_bits_other_seed_other_video(pipe):
     assert not torch.equal(first, generate(pipe, seed=4))
 
 
-def test_text_cache_and_offloading_change_nothing(pipe):
+@pytest.mark.parametrize('machine', [{'t5_cpu': True},
+                                     {'cache_text': False}])
+def test_text_cache_and_offloading_change_nothing(pipe, machine):
     first = generate(pipe)
     assert torch.equal(first, generate(pipe, offload_model=True))
-    pipe.t5_cpu = True
-    assert torch.equal(first, generate(pipe))
-    pipe.cache_text = False
-    assert torch.equal(first, generate(pipe))
+    other = pipeline(goldens.case('e2e_t2v_unipc')[1], **machine)
+    assert torch.equal(first, generate(other))
 
 
-def test_the_device_may_be_its_name(pipe):
-    first = generate(pipe)
-    pipe.device = 'cpu'
-    assert torch.equal(first, generate(pipe))
+def test_two_machines_in_one_process(pipe, monkeypatch):
+    r"""Each pipeline runs on its own, in whatever order they are made."""
+    seen = []
+    real = attention._sdpa
+    monkeypatch.setattr(attention, '_sdpa', lambda name, *a: (
+        seen.append(name), real(name, *a))[1])
+    inputs = goldens.case('e2e_t2v_unipc')[1]
+    one = pipeline(inputs, attention='math')
+    other = pipeline(inputs, attention='matmul')
+    for turn, name in ((one, 'math'), (other, 'matmul'), (one, 'math')):
+        seen.clear()
+        generate(turn)
+        assert set(seen) == {name}
+    seen.clear()
+    generate(pipe)
+    assert set(seen) == {'sdpa'}
 
 
 def test_scale_one_runs_the_prompt_alone(pipe):
@@ -162,7 +186,35 @@ def test_a_non_finite_latent_stops_the_run(pipe):
         generate(pipe)
 
 
-def test_context_belongs_to_one_generation(pipe):
-    contexts = pipe.encode_text(['prompt', 'negative'], False)
-    assert all(isinstance(c, TextContext) and not c.projected
-               for c in contexts)
+def test_the_text_is_projected_once_a_generation(pipe):
+    pipe.model = Recording(pipe.model)
+    generate(pipe)
+    contexts = [call[4] for call in pipe.model.calls]
+    assert len(contexts) == 6 and len(set(map(id, contexts))) == 2
+    assert all(isinstance(context, TextKV) for context in contexts)
+
+
+def test_progress_tells_stages_steps_and_the_latent(pipe):
+    told = []
+    progress = Progress(told.append)
+    generate(pipe, progress=progress)
+    assert list(progress.seconds) == ['encode text', 'denoise', 'decode']
+    steps = [step for step in told if step.stage == 'denoise']
+    assert [(s.done, s.total) for s in steps] == [
+        (0, 3), (1, 3), (2, 3), (3, 3)]
+    assert steps[0].eta is None and steps[1].eta > 0 == steps[3].eta
+    assert all(s.latent.shape == (16, 2, 6, 4) for s in steps[1:])
+    assert told[-1].stage == 'decode' and told[-1].done == told[-1].total
+
+
+def test_a_cancelled_run_ends_with_its_step(pipe):
+    pipe.model = Recording(pipe.model)
+
+    def listen(step):
+        if step.stage == 'denoise' and step.done == 1:
+            progress.cancel()
+
+    progress = Progress(listen)
+    with pytest.raises(Cancelled, match='denoise'):
+        generate(pipe, progress=progress)
+    assert len(pipe.model.calls) == 2  # of the first step

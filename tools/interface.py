@@ -63,7 +63,7 @@ def read_interface(root: Path) -> Interface:
     r"""The interface of generate.py and wan/ below `root`, by parsing only.
 
     Raises:
-        SyntaxError: a file is no Python.
+        SyntaxError: a file is not Python.
     """
     files = [root / 'generate.py', *sorted(root.glob('wan/**/*.py'))]
     out = {}

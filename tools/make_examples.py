@@ -11,28 +11,28 @@ import logging
 from pathlib import Path
 
 from wan.synth import (
+    Article,
     Clip,
     Light,
     Motion,
     Pose,
-    Product,
     Prop,
     Scene,
     full_caption,
-    product_mask,
     render_clip,
     render_photo,
     swap,
+    visible_mask,
 )
 from wan.utils.utils import cache_video, save_image
 
 FPS, PHOTO_SIDE = 16, 256
 TEMPLATE = Clip(
-    Product('heart', 'striped', ('red', 'white'), period=0.5, angle=0.6),
+    Article('heart', 'striped', ('red', 'white'), period=0.5, angle=0.6),
     Scene('wooden', 'brown', angle=0.1, light=Light(-2.2, 0.9),
           props=(Prop('ball', 'mint', -0.75, -0.72, 0.2),)),
     Motion(Pose(0.0, 0.0, -0.15, 0.6), dx=0.4, turn=-1.0))
-PRODUCT = Product(
+PRODUCT = Article(
     'heart', 'dotted', ('turquoise', 'yellow'), period=0.65, angle=0.3)
 PHOTO_POSE = Pose(0.0, 0.0, 0.35, 0.75)
 
@@ -45,7 +45,7 @@ def main() -> None:
     cache_video(render_clip(TEMPLATE)[None], folder / 'template.mp4', fps=FPS,
                 nrow=1)
     cache_video(
-        product_mask(TEMPLATE)[None, None], folder / 'template_mask.mp4',
+        visible_mask(TEMPLATE)[None, None], folder / 'template_mask.mp4',
         fps=FPS, nrow=1, value_range=(0, 1))
     save_image(render_photo(PRODUCT, PHOTO_POSE, PHOTO_SIDE),
                folder / 'product.png')

@@ -3,8 +3,8 @@ r"""Make a small checkpoint folder with random weights, laid out like Wan2.1's.
     python tools/random_checkpoint.py FOLDER [--seed 0]
 
 It runs through the very code that loads the official weights, and what it
-generates is noise: a stand-in for tests and measurements. The embedded model
-in checkpoints/tiny, of the same width, has been trained.
+generates is noise: a stand-in for tests and measurements. config.json names
+the config it stands for, as its own sizes are smaller yet.
 """
 import argparse
 import json
@@ -19,23 +19,23 @@ from wan.configs import WAN_CONFIGS
 from wan.modules.model import WanModel
 from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE_
-from wan.synth.train import text
+from wan.utils import words
 
-CONFIG = WAN_CONFIGS['t2v-tiny']
+NAME = 't2v-tiny'
+CONFIG = WAN_CONFIGS[NAME]
 TEXT = (
     'a an the on in of with and product watch bracelet vase bottle bag shoe '
     'gold silver red green blue white black wooden marble glass table shelf '
     'video photo turning moving camera light shadow')
 WORDS = TEXT.split()
 
-# As wide as the config, by which pvtt knows its sizes, but quicker.
 DIT = {
-    name: CONFIG[name] for name in (
-        'dim', 'freq_dim', 'num_heads', 'eps', 'text_len')
-} | {'ffn_dim': 512, 'num_layers': 4}
+    'dim': 96, 'ffn_dim': 192, 'freq_dim': 64, 'num_heads': 4,
+    'num_layers': 4, 'eps': CONFIG.eps, 'text_len': CONFIG.text_len,
+}
 T5 = {
-    'vocab': len(WORDS) + len(text.SPECIAL), 'dim': 64, 'dim_attn': 64,
-    'dim_ffn': 128, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
+    'vocab': len(WORDS) + len(words.SPECIAL), 'dim': 32, 'dim_attn': 32,
+    'dim_ffn': 64, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
     'shared_pos': False,
 }
 VAE = {
@@ -67,7 +67,8 @@ def _transformer(folder: Path) -> None:
     # The head starts at zero; a velocity of zero would show nothing.
     torch.nn.init.normal_(model.head.head.weight, std=.05)
     (folder / 'config.json').write_text(json.dumps(
-        {'_class_name': 'WanModel', **config}, indent=2) + '\n')
+        {'_class_name': 'WanModel', 'wan_config': NAME, **config},
+        indent=2) + '\n')
     save_file(model.state_dict(),
               folder / 'diffusion_pytorch_model.safetensors')
 
@@ -80,7 +81,7 @@ def _network(model, kwargs: dict, path: Path, dtype: torch.dtype) -> None:
 
 def word_tokenizer() -> PreTrainedTokenizerFast:
     r"""Of `WORDS`."""
-    return text.word_tokenizer(WORDS)
+    return words.word_tokenizer(WORDS)
 
 
 def main() -> None:

@@ -13,9 +13,9 @@ from pathlib import Path
 
 import torch
 
-from tests.goldens import expected_state
 from tools.interface import Interface, imported, parse
 from tools.literals import evaluate, plain
+from tools.recorded import expected_state
 
 _SIZE_TABLES = ('SIZE_CONFIGS', 'MAX_AREA_CONFIGS', 'SUPPORTED_SIZES')
 

@@ -29,11 +29,11 @@ import yaml
 # run as a file, this folder is on the path and the repository's root is not
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from tests.goldens import table
 from tools import settings
 from tools.comparison import STATES, Report, compare, explain
 from tools.diff_html import html_report
 from tools.interface import Interface, read_interface, recorded_interface
+from tools.recorded import table
 
 ROOT = Path(__file__).resolve().parent.parent
 REASONS = Path(__file__).with_suffix('.yaml')
@@ -54,7 +54,7 @@ def upstream(checkout: Path | None) -> Interface:
                 | settings.recorded_configs(table('configs')) | keys)
     missing = [p for p in _LANDMARKS if not (checkout / p).is_file()]
     if missing:
-        raise ValueError(f'{checkout} is no Wan2.1 checkout: '
+        raise ValueError(f'{checkout} is not a Wan2.1 checkout: '
                          f'it has no {", ".join(missing)}')
     try:
         return (read_interface(checkout) | settings.read_flags(checkout)

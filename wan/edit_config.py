@@ -1,11 +1,21 @@
-r"""Settings of the editing loop: one frozen dataclass."""
-from dataclasses import dataclass
+r"""Settings of the editing loop, and presets of loop and reference."""
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+from torch import Tensor
 
 from .flowalign import EDIT_METHODS, edit_sigmas
+from .utils.flags import check_choices, choice
 
-# What flags left out mean: flowalign guides from the source prompt, the
-# others from the negative one, as their papers do.
-GUIDE_SCALES = {'flowalign': 19.5, 'flowedit': 13.5, 'sdedit': 5.0}
+# What docs/quality found, and method.md 8 before it.
+PRESETS: dict[str, dict[str, object]] = {
+    # Where the collage leads, strong guidance only adds halos.
+    'best': {'ref_c': (0.3,), 'ref_t': '0', 'collage_zeta_scale': 0.3,
+             'sample_guide_scale': 2.0},
+    # A clean latent at a sigma of the sampling range.
+    'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
+    'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},
+}
 
 
 @dataclass(frozen=True)
@@ -13,47 +23,91 @@ class EditConfig:
     r"""Settings of the editing loop.
 
     Args:
-        edit_method: 'flowalign', 'flowedit' or 'sdedit'.
-        sample_steps: steps of the full schedule.
-        strength: share of the steps that is run, above 0 to 1; more changes
-            more.
-        sample_guide_scale: guidance w from source to target prompt (from the
-            negative prompt in flowedit and sdedit).
-        src_guide_scale: flowedit's guidance of the source.
-        sample_shift: of the noise schedule.
-        fg_zeta_scale: pull toward the template inside the mask.
-        bg_zeta_scale: the same outside it, and everywhere without a mask.
-        mask_grow: cells of the latent, 8 pixels each, by which a given mask
-            is widened, as the new product may be of another outline; a mask
-            that is found is wide already.
+        edit_method: FlowAlign, or the baselines FlowEdit and SDEdit.
+        sample_steps: steps of the full schedule (default: 50; the embedded
+            model: 25).
+        strength: share of the steps that is run, above 0 to 1; a larger
+            share changes more.
+        sample_guide_scale: guidance scale from source to target prompt; in
+            flowedit and sdedit from the negative prompt (default: flowalign
+            19.5, flowedit 13.5, sdedit 5; flowalign with the embedded model:
+            7.5).
+        src_guide_scale: flowedit's guidance scale of the source.
+        sample_shift: shift of the noise schedule, above 0; a larger one
+            spends more steps in noise.
+        fg_zeta_scale: flowalign's pull toward the template inside the mask,
+            0 to 1; the collage replaces it where it is on.
+        bg_zeta_scale: the same outside the mask, and everywhere without one.
+        collage_zeta_scale: flowalign's pull inside the mask, 0 to 1, toward
+            the template with the first photo pasted over the old product
+            (the target collage). It needs a photo and a given mask; 0 is
+            off.
+        mask_grow: dilation of a given mask in latent cells of 8 pixels, 0 to
+            16, as the new product may have another outline; an automatic
+            mask is wide already.
         batch_branches: evaluate a step's branches as one batch.
         composite: put the template back outside the mask at the end.
 
     Raises:
         ValueError: a value outside its range.
     """
-    edit_method: str = 'flowalign'
-    sample_steps: int = 50
+    edit_method: str = choice('flowalign', EDIT_METHODS)
+    sample_steps: int | None = None
     strength: float = 0.7
-    sample_guide_scale: float = GUIDE_SCALES['flowalign']
+    sample_guide_scale: float | None = None
     src_guide_scale: float = 3.5
     sample_shift: float = 5.0
     fg_zeta_scale: float = 1e-3
     bg_zeta_scale: float = 1e-1
+    collage_zeta_scale: float = 0.3
     mask_grow: int = 0
     batch_branches: bool = False
     composite: bool = False
 
     def __post_init__(self):
-        if self.edit_method not in EDIT_METHODS:
-            raise ValueError(
-                f'edit_method is {self.edit_method!r}, allowed: '
-                f'{", ".join(EDIT_METHODS)}.')
-        for name in ('fg_zeta_scale', 'bg_zeta_scale'):
+        check_choices(self)
+        for name in ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale'):
             if not 0 <= getattr(self, name) <= 1:
                 raise ValueError(
                     f'{name} is {getattr(self, name)}, allowed is 0 to 1.')
         if not 0 <= self.mask_grow <= 16:
             raise ValueError(
                 f'mask_grow is {self.mask_grow}, allowed is 0 to 16.')
-        edit_sigmas(self.sample_steps, self.sample_shift, self.strength)
+        steps = 1 if self.sample_steps is None else self.sample_steps
+        edit_sigmas(steps, self.sample_shift, self.strength)
+
+    def resolved(self, config: Mapping[str, object]) -> 'EditConfig':
+        r"""What was left out filled in, by the model and the method.
+
+        Args:
+            config: the model's, an entry of `WAN_CONFIGS`.
+        """
+        own = config.get('defaults', {})
+        guide_scale = own.get('edit_guide_scales', {}).get(
+            self.edit_method, EDIT_METHODS[self.edit_method].guide_scale)
+        changes = {
+            'sample_steps': own.get('sample_steps', 50),
+            'sample_guide_scale': guide_scale}
+        return replace(self, **{
+            name: value for name, value in changes.items()
+            if getattr(self, name) is None})
+
+    @property
+    def sigmas(self) -> Tensor:
+        r"""The sigmas that are run, falling to 0, see `edit_sigmas`."""
+        return edit_sigmas(
+            self.sample_steps, self.sample_shift, self.strength)
+
+    def zeta(
+        self, cells: Tensor | None = None, collage: bool = False
+    ) -> float | Tensor:
+        r"""FlowAlign's pull: a number, or a map like `cells`.
+
+        Args:
+            cells: [T, h, w], 1 inside the region, else 0; None without one.
+            collage: whether it is toward the collage inside.
+        """
+        if cells is None:
+            return self.bg_zeta_scale
+        inside = self.collage_zeta_scale if collage else self.fg_zeta_scale
+        return cells * inside + (1 - cells) * self.bg_zeta_scale

@@ -7,7 +7,7 @@ mean stands in `BRANCHES`. The noise's generator is their only randomness.
 
 Rising sigmas undo an edit, from its result and with a generator of its seed.
 The same ODE is then integrated backwards: each interval is crossed with the
-noise and at the level it was crossed with before, and its change subtracted.
+noise and at the sigma it was crossed with before, and its change subtracted.
 What is left is the error of first-order integration, which falls with the
 number of steps. New noise would be another path; and the lower end of the
 first interval is sigma 0, where the model is never sampled. zeta must be the
@@ -74,23 +74,23 @@ def edit_sigmas(steps: int, shift: float, strength: float) -> Tensor:
 def flowalign_update(
     q: Tensor, p: Tensor, v_q: Tensor, v_p: Tensor,
     sigma: float, sigma_next: float, zeta: float | Tensor,
-    shift: float | Tensor = 0.,
+    offset: float | Tensor = 0.,
 ) -> Tensor:
     r"""What a step of FlowAlign adds to the edited latent.
 
         (sigma_next - sigma) (v_p - v_q)
-            + zeta [(q - sigma v_q) + shift - (p - sigma v_p)]
+            + zeta [(q - sigma v_q) + offset - (p - sigma v_p)]
 
     Args:
         q, p: noised source and noised edit, [C, T, h, w].
         v_q, v_p: their velocities; v_p is guided.
-        sigma, sigma_next: noise level of q and p, and that of the next step.
+        sigma, sigma_next: of q and p, and of the next step.
         zeta: pull of the edit's clean estimate toward the source's, 0 to 1:
             a number or a map, [1, T, h, w] or [T, h, w].
-        shift: from the source to what the pull is toward instead; 0 is the
+        offset: from the source to what the pull is toward instead; 0 is the
             paper's.
     """
-    pull = (q - sigma * v_q) + shift - (p - sigma * v_p)
+    pull = (q - sigma * v_q) + offset - (p - sigma * v_p)
     return (sigma_next - sigma) * (v_p - v_q) + zeta * pull
 
 
@@ -125,10 +125,10 @@ def flowalign(
         FloatingPointError: the latent has become infinite or NaN.
     """
     keys, edit = _guidance('ps', guide_scale, ref_guide_scale)
-    shift = 0. if goal is None else goal - z_src
+    offset = 0. if goal is None else goal - z_src
 
-    def update(q, p, v, *levels):
-        return flowalign_update(q, p, v['q'], edit(v), *levels, zeta, shift)
+    def update(q, p, v, *sigmas):
+        return flowalign_update(q, p, v['q'], edit(v), *sigmas, zeta, offset)
 
     return _coupled(
         z_src, velocity, sigmas, generator, ('q', *keys), update, start,
@@ -186,7 +186,34 @@ def sdedit(
     return _integrate(noised, sigmas, update, callback)
 
 
-EDIT_METHODS = {f.__name__: f for f in (flowalign, flowedit, sdedit)}
+class EditMethod(NamedTuple):
+    r"""A loop and what a caller must know of it.
+
+    Args:
+        loop: the function.
+        branches: evaluated in each step, without the reference's own.
+        guide_scale: of the paper, or of the known port to Wan.
+        options: of the loop, beside those that all loops take.
+    """
+    loop: Callable[..., Tensor]
+    branches: tuple[str, ...]
+    guide_scale: float
+    options: tuple[str, ...] = ()
+
+    @property
+    def reversible(self) -> bool:
+        r"""Whether rising sigmas undo an edit."""
+        return 'start' in self.options
+
+
+EDIT_METHODS = {
+    'flowalign': EditMethod(
+        flowalign, ('q', 'ps', 'pt'), 19.5, ('zeta', 'goal', 'start')),
+    'flowedit': EditMethod(
+        flowedit, ('q', 'q_null', 'p_null', 'pt'), 13.5,
+        ('src_guide_scale', 'start')),
+    'sdedit': EditMethod(sdedit, ('p_null', 'pt'), 5.0),
+}
 
 
 def _guidance(negative: str, scale: float, ref_scale: float | None):
@@ -224,7 +251,7 @@ def _coupled(
 
 def _integrate(x, sigmas, update, callback):
     r"""The skeleton of all loops; `update(x, sigma, sigma_next)` is added on
-    the way down and, at the same two levels, subtracted on the way up."""
+    the way down and, at the same two sigmas, subtracted on the way up."""
     steps = list(pairwise(float(sigma) for sigma in sigmas))
     for index, (here, there) in enumerate(steps):
         sigma, sigma_next = max(here, there), min(here, there)

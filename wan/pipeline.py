@@ -1,52 +1,68 @@
 r"""What every task does: load the parts, encode text, sample, decode."""
 import gc
-import logging
-import math
 import random
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 from easydict import EasyDict
 
-from .modules.model import TextContext, WanModel
+from .conditioning import CONDITIONERS, Condition
+from .modules.model import WanModel
 from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
-from .samplers import denoise, guided, make_scheduler
+from .runtime import Runtime
+from .samplers import denoise, make_scheduler
 from .utils.checkpoint import check_checkpoint, find_weights
-from .utils.record import progress
-
-log = logging.getLogger(__name__)
-
-
-def default_device(device_id: int = 0) -> torch.device:
-    r"""The CUDA device of that number, else Apple's GPU, else the CPU."""
-    if torch.cuda.is_available():
-        return torch.device('cuda', device_id)
-    if torch.backends.mps.is_available():
-        return torch.device('mps')
-    return torch.device('cpu')
+from .utils.progress import Progress
+from .velocity import Denoiser, classifier_free, velocity
 
 
-def default_dtype(device: torch.device) -> torch.dtype:
-    r"""bfloat16 where the hardware multiplies it, float32 elsewhere."""
-    if device.type != 'cpu':
-        return torch.bfloat16
-    # torch < 2.9 cannot tell; float32 is always right.
-    features = getattr(torch.cpu, 'get_capabilities', dict)()
-    fast = features.get('amx_bf16') or features.get('avx512_bf16')
-    return torch.bfloat16 if fast else torch.float32
+def drawn(seed: int) -> int:
+    r"""The seed, or one that is drawn in place of a negative one."""
+    return random.randint(0, sys.maxsize) if seed < 0 else seed
+
+
+class Parts(NamedTuple):
+    r"""The networks of a checkpoint."""
+    model: WanModel
+    text_encoder: T5EncoderModel
+    vae: WanVAE
+
+
+def load_parts(
+    config: EasyDict, folder: str | Path, runtime: Runtime
+) -> Parts:
+    r"""The networks in a checkpoint folder; the transformer on the CPU.
+
+    Raises:
+        ValueError: incomplete checkpoint.
+        CheckpointError: weights that do not fit.
+    """
+    check_checkpoint(folder, config)
+    folder = Path(folder)
+    model = WanModel.from_pretrained(folder, runtime.torch_dtype)
+    return Parts(
+        model,
+        T5EncoderModel(
+            text_len=model.text_len, dtype=config.t5_dtype,
+            device=torch.device('cpu'),
+            checkpoint_path=find_weights(folder / config.t5_checkpoint),
+            tokenizer_path=folder / config.t5_tokenizer),
+        WanVAE(
+            vae_pth=find_weights(folder / config.vae_checkpoint),
+            device=runtime.torch_device, tiling=runtime.vae_tiling))
 
 
 class WanPipeline:
-    r"""The parts of a checkpoint and the steps all tasks share."""
+    r"""The parts of a checkpoint and the steps all tasks share.
 
-    sp_size = 1
-    cache_text = True
+    It holds what it was made of and nothing of a run.
+    """
 
     def __init__(
         self,
@@ -59,10 +75,7 @@ class WanPipeline:
         use_usp: bool = False,
         t5_cpu: bool = False,
         *,
-        device: torch.device | str | None = None,
-        dtype: torch.dtype | None = None,
-        vae_tiling: bool = False,
-        cache_text: bool = True,
+        runtime: Runtime | None = None,
     ):
         r"""Load a checkpoint folder.
 
@@ -74,83 +87,79 @@ class WanPipeline:
             rank: of this process; only rank 0 gets a result.
             t5_fsdp, dit_fsdp, use_usp: several GPUs, not in this version.
             t5_cpu: encode text on the CPU.
-            device: overrides the choice of `default_device`.
-            dtype: of the transformer's linear layers, `default_dtype` if None.
-            vae_tiling: encode and decode in tiles, for little memory.
-            cache_text: keep the text's projections while sampling.
+            runtime: the machine, in place of the five arguments before it.
 
         Raises:
-            ValueError: incomplete checkpoint, or several GPUs asked for.
+            ValueError: incomplete checkpoint, several GPUs asked for, or a
+                device that is not there.
             CheckpointError: weights that do not fit.
         """
-        if t5_fsdp or dit_fsdp or use_usp:
-            raise ValueError(
-                't5_fsdp, dit_fsdp and use_usp are not in this version: it '
-                'runs on one device.')
-        check_checkpoint(checkpoint_dir, config)
-        folder = Path(checkpoint_dir)
-        self.device = torch.device(device or default_device(device_id))
+        if use_usp:
+            raise ValueError('use_usp needs several GPUs; this version runs '
+                             'on one device.')
+        if runtime is None:
+            runtime = Runtime(
+                device=f'cuda:{device_id}' if device_id else None,
+                t5_cpu=t5_cpu, t5_fsdp=t5_fsdp, dit_fsdp=dit_fsdp)
+        runtime.check_single()
+        runtime = runtime.resolved()
+        self._assemble(
+            load_parts(config, checkpoint_dir, runtime), config, runtime, rank)
+
+    @classmethod
+    def of(
+        cls,
+        parts: Parts,
+        config: EasyDict,
+        runtime: Runtime | None = None,
+        rank: int = 0,
+    ) -> 'WanPipeline':
+        r"""A pipeline of parts that are loaded, see `load_parts`.
+
+        Args:
+            runtime: the machine they are on, resolved here.
+        """
+        pipe = cls.__new__(cls)
+        pipe._assemble(parts, config, (runtime or Runtime()).resolved(), rank)
+        return pipe
+
+    def _assemble(self, parts, config, runtime, rank):
+        self.model, self.text_encoder, self.vae = parts
         self.config = config
+        self.runtime = runtime
         self.rank = rank
-        self.t5_cpu = t5_cpu
-        self.cache_text = cache_text
+        self.device = runtime.torch_device
         self.num_train_timesteps = config.num_train_timesteps
-        self.param_dtype = dtype or default_dtype(self.device)
+        self.param_dtype = runtime.torch_dtype
         self.vae_stride = config.vae_stride
         self.patch_size = config.patch_size
         self.sample_neg_prompt = config.sample_neg_prompt
-        with self.stage('load'):
-            self.model = WanModel.from_pretrained(folder, self.param_dtype)
-            self.text_encoder = T5EncoderModel(
-                text_len=self.model.text_len,
-                dtype=config.t5_dtype,
-                device=torch.device('cpu'),
-                checkpoint_path=find_weights(folder / config.t5_checkpoint),
-                tokenizer_path=folder / config.t5_tokenizer)
-            self.vae = WanVAE(
-                vae_pth=find_weights(folder / config.vae_checkpoint),
-                device=self.device, tiling=vae_tiling)
+
+    @property
+    def denoiser(self) -> Denoiser:
+        r"""The transformer, called as the runtime says."""
+        return Denoiser(self.model, self.num_train_timesteps,
+                        self.runtime.attend, self.runtime.sp_size)
 
     @contextmanager
-    def stage(self, name: str) -> Iterator[None]:
-        r"""Log a stage and add its seconds to `stage_seconds[name]`."""
-        log.info('%s ...', name)
-        start = time.perf_counter()
-        yield
-        if torch.device(self.device).type == 'cuda':
-            torch.cuda.synchronize(self.device)
-        seconds = self.__dict__.setdefault('stage_seconds', {})
-        took = time.perf_counter() - start
-        seconds[name] = seconds.get(name, 0.) + took
-        log.info('%s: %.1f s', name, took)
+    def on_device(
+        self,
+        module: nn.Module,
+        offload: bool,
+        device: torch.device | None = None,
+    ) -> Iterator[None]:
+        r"""Have a module's weights on the device, and off it after if asked.
 
-    @contextmanager
-    def vae_stage(self, name: str) -> Iterator[None]:
-        r"""A stage of the VAE, with a progress bar over its chunks."""
-        with self.stage(name), progress(1, name) as bar:
-
-            def update(done: int, total: int) -> None:
-                bar.total = total
-                bar.update(done - bar.n)
-
-            self.vae.on_chunk = update
-            try:
-                yield
-            finally:
-                self.vae.on_chunk = None
-
-    @contextmanager
-    def on_device(self, module: nn.Module, offload: bool) -> Iterator[None]:
-        r"""Have a module's weights on the device, and off it after if asked."""
-        module.to(self.device)
+        `device` is another one than the pipeline's.
+        """
+        module.to(device or self.device)
         try:
             yield
         finally:
-            kind = torch.device(self.device).type
-            if offload and kind != 'cpu':
+            if offload and self.device.type != 'cpu':
                 module.cpu()
                 gc.collect()
-                if kind == 'cuda':
+                if self.device.type == 'cuda':
                     torch.cuda.empty_cache()
 
     def latent_shape(
@@ -177,16 +186,9 @@ class WanPipeline:
             self.vae.model.z_dim, (frame_num - 1) // time_stride + 1,
             height // strides[0], width // strides[1])
 
-    def seq_len(self, shape: Sequence[int]) -> int:
-        r"""Tokens of a latent [C, T, h, w], a multiple of sp_size."""
-        tokens = math.prod(shape[1:]) // math.prod(self.patch_size)
-        return math.ceil(tokens / self.sp_size) * self.sp_size
-
     def generator(self, seed: int) -> torch.Generator:
         r"""The one source of randomness; a negative seed draws one."""
-        if seed < 0:
-            seed = random.randint(0, sys.maxsize)
-        return torch.Generator(device=self.device).manual_seed(seed)
+        return torch.Generator(device=self.device).manual_seed(drawn(seed))
 
     def noise(
         self, shape: Sequence[int], generator: torch.Generator
@@ -197,73 +199,80 @@ class WanPipeline:
             generator=generator)
 
     def encode_text(
-        self, prompts: Sequence[str], offload_model: bool
-    ) -> list[TextContext] | list[list[torch.Tensor]]:
-        r"""One context for each prompt, on the device, to sample with."""
-        where = torch.device('cpu') if self.t5_cpu else self.device
-        with self.stage('encode text'), torch.no_grad():
-            if self.t5_cpu:
-                texts = [self.text_encoder([p], where) for p in prompts]
-            else:
-                with self.on_device(self.text_encoder.model, offload_model):
-                    texts = [self.text_encoder([p], where) for p in prompts]
-        kind = TextContext if self.cache_text else list
-        return [kind(u.to(self.device) for u in text) for text in texts]
-
-    def guided_velocity(
         self,
-        context: Sequence[torch.Tensor],
-        context_null: Sequence[torch.Tensor],
-        guide_scale: float,
-        seq_len: int,
-        **conditions,
-    ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
-        r"""velocity(latent, t) with classifier-free guidance (2207.12598).
+        prompts: Mapping[str, str],
+        offload_model: bool,
+        progress: Progress,
+    ) -> dict[str, torch.Tensor]:
+        r"""Prompts by name to their embeddings [L, C], on the device."""
+        on_cpu = self.runtime.t5_cpu
+        where = torch.device('cpu') if on_cpu else self.device
+        with progress.stage('encode text', 1, self.device), \
+                torch.no_grad(), self.on_device(
+                    self.text_encoder.model, offload_model and not on_cpu,
+                    where):
+            return {
+                name: self.text_encoder([prompt], where)[0].to(self.device)
+                for name, prompt in prompts.items()}
 
-        At guide_scale 1 the negative prompt has no weight and is not run.
-        `conditions` go to the model with either prompt.
+    def condition(self, embedding: torch.Tensor, **given) -> Condition:
+        r"""A prompt, and what else the checkpoint's type asks for.
+
+        Args:
+            embedding: [L, C]; the transformer must be on the device.
+            given: see the functions of `CONDITIONERS`.
         """
-
-        def velocity(latent, t):
-            t = t.reshape(1).to(self.device)
-            cond = self.model(
-                [latent], t=t, context=context, seq_len=seq_len,
-                **conditions)[0]
-            if guide_scale == 1:
-                return cond
-            uncond = self.model(
-                [latent], t=t, context=context_null, seq_len=seq_len,
-                **conditions)[0]
-            return guided(cond, uncond, guide_scale)
-
-        return velocity
+        return CONDITIONERS[self.model.model_type](
+            self.model, embedding, self.runtime.cache_text, **given)
 
     def sample(
         self,
-        velocity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
+        embeddings: Mapping[str, torch.Tensor],
+        guide_scale: float,
         noise: torch.Tensor,
         solver: str,
         steps: int,
         shift: float,
-        generator: torch.Generator,
         offload_model: bool,
+        progress: Progress,
+        **given,
     ) -> torch.Tensor:
-        r"""Noise [C, T, h, w] to a clean latent, with a progress bar."""
+        r"""Noise [C, T, h, w] to a clean latent.
+
+        Args:
+            embeddings: [L, C] of the prompts 'cond' and 'uncond'.
+            guide_scale: classifier-free guidance scale; 1 is without.
+            solver, steps, shift: see `make_scheduler`.
+            given: see `condition`; goes to the model with either prompt.
+        """
         scheduler, timesteps = make_scheduler(
             solver, steps, shift, self.device, self.num_train_timesteps)
-        with self.stage('denoise'), torch.no_grad(), \
-                self.on_device(self.model, offload_model), \
-                progress(len(timesteps), 'denoise') as bar:
+        with progress.stage('denoise', steps, self.device) as step, \
+                torch.no_grad(), self.on_device(self.model, offload_model):
+            v = velocity(self.denoiser, {
+                name: self.condition(embedding, **given)
+                for name, embedding in embeddings.items()})
             return denoise(
-                velocity, noise, scheduler, timesteps, generator,
-                callback=lambda *_: bar.update())
+                classifier_free(v, guide_scale), noise, scheduler, timesteps,
+                callback=lambda i, n, x: step(i + 1, n, x))
 
-    def decode(self, latent: torch.Tensor) -> torch.Tensor | None:
+    def encode_video(
+        self, video: torch.Tensor, progress: Progress
+    ) -> torch.Tensor:
+        r"""[3, F, H, W] in [-1, 1] to a latent [C, T, h, w]."""
+        with progress.stage('encode', 1, self.device) as step, \
+                torch.no_grad():
+            return self.vae.encode([video.to(self.device)], on_chunk=step)[0]
+
+    def decode(
+        self, latent: torch.Tensor, progress: Progress
+    ) -> torch.Tensor | None:
         r"""A latent [C, T, h, w] to a video [3, F, H, W] in [-1, 1].
 
         Other ranks than 0 get None.
         """
         if self.rank != 0:
             return None
-        with self.vae_stage('decode'), torch.no_grad():
-            return self.vae.decode([latent])[0]
+        with progress.stage('decode', 1, self.device) as step, \
+                torch.no_grad():
+            return self.vae.decode([latent], on_chunk=step)[0]

@@ -12,8 +12,6 @@ from .utils.fm_solvers import (
 )
 from .utils.fm_solvers_unipc import FlowUniPCMultistepScheduler
 
-Velocity = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
-
 
 def _own_grid(steps: int, shift: float) -> dict:
     return {'num_inference_steps': steps, 'shift': shift}
@@ -61,7 +59,7 @@ def make_scheduler(
 
 
 def flow_sigmas(steps: int, shift: float) -> torch.Tensor:
-    r"""Wan's shifted noise levels from 1 to 0: float64 [steps + 1]."""
+    r"""Wan's shifted sigmas from 1 to 0: float64 [steps + 1]."""
     return torch.from_numpy(np.append(get_sampling_sigmas(steps, shift), 0.))
 
 
@@ -73,7 +71,7 @@ def guided(
 
 
 def check_finite(
-    latents: torch.Tensor, index: int, total: int, level: str
+    latents: torch.Tensor, index: int, total: int, where: str
 ) -> None:
     r"""Stop at once where going on would end in a black video.
 
@@ -84,17 +82,16 @@ def check_finite(
     if not latents.isfinite().all():
         raise FloatingPointError(
             f'The latent is not finite after step {index + 1} of {total} '
-            f'({level}); likely causes: a dtype too small for the model (try '
+            f'({where}); likely causes: a dtype too small for the model (try '
             f'float32), the attention back end (try another), or damaged '
             f'weights.')
 
 
 def denoise(
-    velocity: Velocity,
+    velocity: Callable[[torch.Tensor, torch.Tensor], torch.Tensor],
     latents: torch.Tensor,
     scheduler,
     timesteps: torch.Tensor,
-    generator: torch.Generator | None = None,
     callback: Callable[[int, int, torch.Tensor], None] | None = None,
 ) -> torch.Tensor:
     r"""Integrate the flow from noise to a clean latent.
@@ -104,7 +101,6 @@ def denoise(
             [C, T, h, w], guidance included.
         latents: noise [C, T, h, w].
         scheduler, timesteps: from `make_scheduler`.
-        generator: for the solvers that add noise.
         callback: (step index, number of steps, latents) after each step.
 
     Raises:
@@ -114,8 +110,7 @@ def denoise(
     for index, t in enumerate(timesteps):
         predicted = velocity(latents, t)
         latents = scheduler.step(
-            predicted[None], t, latents[None], return_dict=False,
-            generator=generator)[0][0]
+            predicted[None], t, latents[None], return_dict=False)[0][0]
         check_finite(latents, index, total, f'timestep {t:g}')
         if callback is not None:
             callback(index, total, latents)

@@ -2,6 +2,7 @@ r"""Text to video, and text to image as a video of one frame."""
 import torch
 
 from .pipeline import WanPipeline
+from .utils.progress import Progress
 
 
 class WanT2V(WanPipeline):
@@ -19,6 +20,8 @@ class WanT2V(WanPipeline):
         n_prompt: str = '',
         seed: int = -1,
         offload_model: bool = True,
+        *,
+        progress: Progress | None = None,
     ) -> torch.Tensor | None:
         r"""Generate a video from a prompt.
 
@@ -32,7 +35,9 @@ class WanT2V(WanPipeline):
             guide_scale: classifier-free guidance; 1 is without.
             n_prompt: what not to show; '' means the config's own.
             seed: of the noise; negative draws one.
-            offload_model: keep on the device only what is running.
+            offload_model: keep transformer and text encoder off the device
+                while they do not run.
+            progress: told of stages and steps; can cancel.
 
         Returns:
             [3, frame_num, height, width] in [-1, 1]; None on other ranks.
@@ -40,14 +45,15 @@ class WanT2V(WanPipeline):
         Raises:
             ValueError: size, frame_num or sample_solver not allowed.
             FloatingPointError: sampling became non-finite.
+            Cancelled: by `progress`.
         """
+        progress = progress or Progress()
         shape = self.latent_shape(size, frame_num)
-        generator = self.generator(seed)
-        context, context_null = self.encode_text(
-            [input_prompt, n_prompt or self.sample_neg_prompt], offload_model)
-        velocity = self.guided_velocity(
-            context, context_null, guide_scale, self.seq_len(shape))
+        noise = self.noise(shape, self.generator(seed))
+        prompts = {'cond': input_prompt,
+                   'uncond': n_prompt or self.sample_neg_prompt}
         latent = self.sample(
-            velocity, self.noise(shape, generator), sample_solver,
-            sampling_steps, shift, generator, offload_model)
-        return self.decode(latent)
+            self.encode_text(prompts, offload_model, progress), guide_scale,
+            noise, sample_solver, sampling_steps, shift, offload_model,
+            progress)
+        return self.decode(latent, progress)

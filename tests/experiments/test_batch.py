@@ -11,8 +11,10 @@ from PIL import Image
 import run_experiments
 from tests.utils.media import make_clip
 from tools.random_checkpoint import make_checkpoint
-from wan import tasks
-from wan.experiments.report import Experiment, write_report
+from wan import jobs
+from wan.experiments.experiment import Experiment
+from wan.experiments.report import write_report
+from wan.utils import sources
 from wan.utils.image import read_image
 
 
@@ -66,7 +68,7 @@ class Runs(list):
         self.append('load')
         return self
 
-    def run(self, job, pipe):
+    def execute(self, job, pipe):
         name = job.save_file.parent.name
         if name in self.bad:
             raise self.bad[name]
@@ -81,21 +83,21 @@ class Runs(list):
 @pytest.fixture
 def runs(monkeypatch):
     runs = Runs()
-    monkeypatch.setattr(tasks, 'load', runs.load)
-    monkeypatch.setattr(tasks, 'run', runs.run)
+    monkeypatch.setattr(jobs, 'load', runs.load)
+    monkeypatch.setattr(jobs, 'execute', runs.execute)
     return runs
 
 
 def test_a_grid_runs_on_one_model_and_only_once(place, monkeypatch):
     loaded, forwards = [], []
 
-    def load(job, original=tasks.load):
+    def load(job, original=jobs.load):
         loaded.append(original(job))
         loaded[-1].model.register_forward_hook(
             lambda *_: forwards.append(1))
         return loaded[-1]
 
-    monkeypatch.setattr(tasks, 'load', load)
+    monkeypatch.setattr(jobs, 'load', load)
     sweep = ('a.yaml', '--sweep', 'ref_c=0,0.2')
     assert run(*sweep) == 0
     assert len(loaded) == 1
@@ -154,6 +156,42 @@ def test_what_a_result_depends_on_makes_it_run_again(place, runs):
     assert not again()
 
 
+def test_a_changed_program_makes_it_run_again(place, runs, monkeypatch):
+    folder = place / 'wan'
+    shutil.copytree(sources.ROOT, folder, ignore=shutil.ignore_patterns(
+        '__pycache__', 'synth'))
+    monkeypatch.setattr(sources, 'ROOT', folder)
+
+    def again(file, text):
+        with open(folder / file, 'a') as source:
+            source.write(text)
+        sources.source_digest.cache_clear()
+        run('a.yaml')
+        ran, runs[:] = 'a' in runs, []
+        return ran
+
+    assert again('flowalign.py', '')
+    assert not again('utils/record.py', '# another room')
+    assert again('flowalign.py', 'NEW = 1')
+    assert again('refdrop/blend.py', 'NEW = 1')
+    sources.source_digest.cache_clear()
+
+
+def test_what_cannot_be_read_fails_alone(place, runs, monkeypatch):
+    experiment(place / 'b.yaml')
+
+    def prepare(*args, original=jobs.prepare):
+        if 'out/b/' in args[2]['save_file']:
+            raise OSError(5, 'Input/output error')
+        return original(*args)
+
+    monkeypatch.setattr(jobs, 'prepare', prepare)
+    assert run('a.yaml', 'b.yaml') == 1
+    assert runs == ['load', 'a']
+    assert statuses(place) == {'a': 'done', 'b': 'failed'}
+    assert table(place)['b']['error'].startswith('OSError: [Errno 5]')
+
+
 def test_an_old_result_is_kept_apart_from_a_new_one(place, runs):
     run('a.yaml')
     runs.clear()
@@ -182,9 +220,9 @@ def test_failures_do_not_stop_the_rest(place, runs, capsys):
         'done', 'failed', 'failed', 'failed', 'failed', 'done']
     assert rows['b']['error'] == 'absent.mp4 is not an existing file.'
     assert "did you mean 'video_path'" in rows['c']['error']
-    assert "invalid int value: 'many'" in rows['d']['error']
+    assert "sample_steps is 'many', expected a whole" in rows['d']['error']
     assert rows['e']['error'] == 'FloatingPointError: the edit is nan'
-    assert 'in run' in (place / 'out/e/error.log').read_text()
+    assert 'in execute' in (place / 'out/e/error.log').read_text()
     page = (place / 'out/index.html').read_text()
     assert 'FloatingPointError: the edit is nan' in page
     assert 'href="e/error.log"' in page
@@ -223,13 +261,14 @@ def test_interruption_keeps_what_is_finished(place, runs, capsys):
 @pytest.mark.parametrize(('flags', 'told'), [
     (['--sweep', 'ref_cc=1'], "did you mean 'ref_c'"),
     (['--src_video=absent.mp4'], 'absent.mp4 is not an existing file.'),
-    (['--base_seed=-1'], '--base_seed -1 draws another seed each time'),
-    (['--task=t2v-14B'], 'experiments are of pvtt only'),
-    (['--save_file=x.mp4'], '--save_file is not for experiments'),
-    (['--config=a.yaml'], '--config is not for experiments'),
+    (['--base_seed=-1'], 'base_seed -1 draws another seed each time'),
+    (['--task=t2v-14B'], "invalid choice: 't2v-14B'"),
+    (['--save_file=x.mp4'], 'save_file is not for experiments'),
+    (['--config=a.yaml'], 'unrecognized arguments: --config=a.yaml'),
+    (['--sample_solver=euler'], 'unrecognized arguments: --sample_solver'),
     (['--out=a.yaml'], 'is not a folder'),
     (['a.yaml'], "would both be named 'a'"),
-    (['--ckpt_dir=nowhere'], '--ckpt_dir nowhere is not a folder.'),
+    (['--ckpt_dir=nowhere'], 'Checkpoint folder nowhere is not a folder.'),
 ])
 def test_bad_commands_write_nothing(place, runs, capsys, flags, told):
     # The flags of the test come last, those of `run` before them.
@@ -288,10 +327,10 @@ class Page(HTMLParser):
 def test_the_page_escapes_everything_and_needs_no_network(tmp_path):
     evil = '<i>&"\'</i><svg onload=x>{0}'
     rows = [
-        Experiment(tmp_path / 'a&b#%', status='done', seconds=1.0,
+        Experiment(tmp_path / 'a&b#%', 'pvtt', status='done', seconds=1.0,
                    settings={'p': evil, 'shared': 'http:' + evil},
                    metrics={evil: evil}),
-        Experiment(tmp_path / "<i>'", status='failed', error=evil,
+        Experiment(tmp_path / "<i>'", 'pvtt', status='failed', error=evil,
                    settings={'p': 1.5, 'shared': 'http:' + evil})]
     rows[0].folder.mkdir()
     Image.new('RGB', (2000, 3000), 'red').save(

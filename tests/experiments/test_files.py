@@ -1,14 +1,23 @@
 r"""Experiment files and sweeps: which flags they become, what is refused."""
+import re
 from pathlib import Path
 
 import pytest
-import yaml
 
 import generate
-from run_experiments import flag_reader
-from wan.experiments.files import experiment_flags
+from run_experiments import reader
+from tests.cli import prepared
+from wan.edit_config import PRESETS, EditConfig
+from wan.experiments.files import (
+    experiment_task,
+    read_experiment,
+    sweep_keys,
+)
 from wan.experiments.sweep import grid, read_sweeps
-from wan.utils.flags import settings
+from wan.jobs.edit_settings import EditInputs, EditOptions
+from wan.refdrop.config import RefConfig
+from wan.tasks import TASKS
+from wan.utils.flags import build
 
 SHIPPED = sorted(
     Path(__file__).parents[2].glob('configs/pvtt/*.yaml'))
@@ -21,10 +30,17 @@ def experiment(folder, text, name='x.yaml'):
 
 
 def parsed(path, *flags):
-    return generate.parse_args(['--task', 'pvtt', f'--config={path}', *flags])
+    r"""The settings of a file and of flags beside it."""
+    command = generate.parse_args([f'--config={path}', *flags])
+    assert command.task == 'pvtt'
+    return command.given
 
 
-def test_original_names_become_our_flags(tmp_path):
+def read_file(path):
+    return read_experiment(path, TASKS['pvtt'])
+
+
+def test_original_names_become_our_settings(tmp_path):
     path = experiment(tmp_path, """
 video:
   video_path: a.mp4
@@ -37,33 +53,48 @@ flowalign:
   num_inference_steps: 33
   seed: 7
 """)
-    assert experiment_flags(path) == [
-        '--src_video=a.mp4', '--sample_guide_scale=13.5',
-        '--fg_zeta_scale=0.002', '--bg_zeta_scale=0.2', '--use_mask=False',
-        '--use_reference=True', '--sample_steps=33', '--base_seed=7']
-    args = parsed(path)
-    assert (args.sample_guide_scale, args.sample_steps) == (13.5, 33)
-    assert (args.use_mask, args.use_reference) == (False, True)
+    assert read_file(path) == {
+        'src_video': 'a.mp4', 'sample_guide_scale': 13.5,
+        'fg_zeta_scale': 0.002, 'bg_zeta_scale': 0.2, 'use_mask': False,
+        'use_reference': True, 'sample_steps': 33, 'base_seed': 7}
 
 
-def test_lists_are_joined_and_nothing_is_left_out(tmp_path):
+def test_lists_are_taken_and_nothing_is_left_out(tmp_path):
     path = experiment(tmp_path, """
 video:
-  target_image: [a.png, b.png]
+  target_image: [a.png, 'b,c.png']
   source_blend:
 flowalign:
   ref_c: [0.2, -0.1]
+  ref_layers: [0, 3]
 """)
-    args = parsed(path)
-    assert args.target_image == 'a.png,b.png'
-    assert args.ref_c == '0.2,-0.1'
-    assert args.source_blend is None
+    given = read_file(path)
+    assert 'source_blend' not in given
+    assert build(EditInputs, given).target_image == ('a.png', 'b,c.png')
+    assert build(RefConfig, given).ref_c == (0.2, -0.1)
+    assert build(RefConfig, given).ref_layers == '0,3'
+    assert build(EditInputs, {'target_image': 'a.png, b.png'}
+                 ).target_image == ('a.png', 'b.png')
+
+
+def test_a_setting_stands_once(tmp_path):
+    path = experiment(tmp_path, 'flowalign: {seed: 1, base_seed: 2}')
+    with pytest.raises(ValueError, match='x.yaml gives base_seed twice'):
+        read_file(path)
 
 
 def test_the_command_line_overrides_the_file(tmp_path):
     path = experiment(tmp_path, 'flowalign: {strength: 0.5, ref_c: 0.3}')
-    args = parsed(path, '--strength', '0.9')
-    assert (args.strength, args.ref_c) == ('0.9', '0.3')
+    assert parsed(path, '--strength', '0.9') == {
+        'strength': 0.9, 'ref_c': 0.3}
+
+
+def test_only_tasks_with_experiments_have_files(tmp_path):
+    path = experiment(tmp_path, 'flowalign: {strength: 0.5}')
+    assert experiment_task(TASKS) == experiment_task(TASKS, 'pvtt') == 'pvtt'
+    with pytest.raises(ValueError, match='t2v-tiny has no experiment files; '
+                       'allowed: pvtt'):
+        parsed(path, '--task', 't2v-tiny')
 
 
 def test_paths_are_found_beside_the_file(tmp_path, monkeypatch):
@@ -73,11 +104,11 @@ def test_paths_are_found_beside_the_file(tmp_path, monkeypatch):
 video: {video_path: clip.mp4, target_image: nowhere.png}
 """)
     monkeypatch.chdir(tmp_path / 'here')
-    args = parsed(path)
-    assert args.src_video == str(tmp_path / 'clip.mp4')
-    assert args.target_image == 'nowhere.png'
+    given = parsed(path)
+    assert given['src_video'] == str(tmp_path / 'clip.mp4')
+    assert given['target_image'] == ('nowhere.png',)
     (tmp_path / 'here/clip.mp4').touch()
-    assert parsed(path).src_video == 'clip.mp4'
+    assert parsed(path)['src_video'] == 'clip.mp4'
 
 
 @pytest.mark.parametrize(('text', 'told'), [
@@ -95,35 +126,30 @@ video: {video_path: clip.mp4, target_image: nowhere.png}
 ])
 def test_wrong_files_are_refused(tmp_path, text, told):
     with pytest.raises(ValueError, match='x.yaml') as caught:
-        experiment_flags(experiment(tmp_path, text))
+        read_file(experiment(tmp_path, text))
     assert told in str(caught.value)
 
 
 def test_a_missing_file_is_refused(tmp_path):
     with pytest.raises(ValueError, match='Cannot read .*none.yaml'):
-        experiment_flags(tmp_path / 'none.yaml')
+        read_file(tmp_path / 'none.yaml')
 
 
 @pytest.mark.parametrize('path', SHIPPED, ids=lambda path: path.stem)
-def test_shipped_files_hold_the_known_settings(path):
-    edit = settings(parsed(path), generate.EditConfig)
-    generate.EditConfig(**edit)
-    reference = settings(parsed(path), generate.RefConfig)
+def test_shipped_files_say_only_what_differs(path):
+    given = read_file(path)
+    assert given.pop('base_seed') == 0
+    inputs, options = build(EditInputs, given), build(EditOptions, given)
+    for name, value in given.items():
+        for kind in TASKS['pvtt'].kinds:
+            assert getattr(kind, name, None) != value, name
+    assert build(RefConfig, given) == RefConfig()
     demo = path.stem == 'demo'
-    assert generate.RefConfig(**reference) == generate.RefConfig(
-        ref_c=(0.3 if demo else 0.2,))
-    del edit['sample_steps']
-    assert edit.pop('composite', False) == demo
-    assert edit == {
-        'strength': 0.7, 'sample_guide_scale': 2.0 if demo else 19.5,
-        'fg_zeta_scale': 1e-3, 'bg_zeta_scale': 1e-1}
-    args = parsed(path)
-    assert args.ref_preset == ('best' if demo else None)
-    assert args.sample_steps == (25 if demo else 50)
-    assert args.use_mask and args.use_reference and args.base_seed == 0
-    assert (args.source_blend or '') in args.source_prompt
-    assert (args.target_blend or '') in args.target_prompt
-    assert args.source_prompt != args.target_prompt
+    assert build(EditConfig, given) == EditConfig(composite=demo)
+    assert options == EditOptions(ref_preset='best' if demo else None)
+    assert inputs.source_blend in inputs.source_prompt
+    assert inputs.target_blend in inputs.target_prompt
+    assert inputs.source_prompt != inputs.target_prompt
 
 
 def test_shipped_files_are_the_ones_promised():
@@ -132,15 +158,21 @@ def test_shipped_files_are_the_ones_promised():
         'watch_to_bracelet']
 
 
-def test_the_demo_finds_its_files_from_anywhere(tmp_path, monkeypatch):
+def test_the_demo_runs_from_anywhere(checkpoint, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    args = parsed(SHIPPED[0])
-    assert Path(args.src_video).is_file()
-    assert Path(args.target_image).is_file()
+    job = prepared('--config', SHIPPED[0], '--ckpt_dir', checkpoint)
+    assert job.work.notes == ()
+    edit = job.settings[EditConfig]
+    for name in ('collage_zeta_scale', 'sample_guide_scale'):
+        assert getattr(edit, name) == PRESETS['best'][name]
+
+
+KEYS = sweep_keys(TASKS['pvtt'])
 
 
 def test_sweeps_make_a_grid_with_readable_names():
-    sweeps = read_sweeps(['ref_c=0,0.1', 'ref_layers=all;0,3', 'seed=-1'])
+    sweeps = read_sweeps(
+        ['ref_c=0,0.1', 'ref_layers=all;0,3', 'seed=-1'], KEYS)
     assert sweeps == {
         'ref_c': ['0', '0.1'], 'ref_layers': ['all', '0,3'],
         'base_seed': ['-1']}
@@ -156,7 +188,7 @@ def test_sweeps_make_a_grid_with_readable_names():
 def test_names_stay_inside_the_folder_and_apart():
     long = 'a gold bracelet on a table ' * 5
     jobs = grid(['a/...yaml'], read_sweeps(
-        [f'target_prompt={long};{long}x', 'src_mask=../m.png;,m.png']))
+        [f'target_prompt={long};{long}x', 'src_mask=../m.png;,m.png'], KEYS))
     assert len(jobs) == 4
     for name in jobs:
         assert '/' not in name and not name.startswith('.')
@@ -167,14 +199,13 @@ def test_names_stay_inside_the_folder_and_apart():
     (['ref_c'], 'must read key=value'),
     (['ref_x=1,2'], "unknown key 'ref_x'; did you mean 'ref_"),
     (['ckpt_dir=a,b'], "unknown key 'ckpt_dir'"),
-    (['ref_c=1', 'ref_c=2'], 'gives ref_c twice'),
-    (['seed=1', 'base_seed=2'], 'gives base_seed twice'),
+    (['ref_c=1', 'ref_c=2'], 'Two sweeps give ref_c'),
+    (['seed=1', 'base_seed=2'], 'Two sweeps give base_seed'),
     (['ref_c=1,1'], 'has a value twice'),
 ])
 def test_wrong_sweeps_are_refused(sweeps, told):
-    with pytest.raises(ValueError, match='--sweep') as caught:
-        read_sweeps(sweeps)
-    assert told in str(caught.value)
+    with pytest.raises(ValueError, match=re.escape(told)):
+        read_sweeps(sweeps, KEYS)
 
 
 def test_two_files_of_one_name_are_refused():
@@ -186,16 +217,8 @@ def test_a_point_overrides_the_command_line_and_that_the_file(tmp_path):
     path = experiment(tmp_path, """
 flowalign: {ref_c: 0.1, strength: 0.1, sample_steps: 1}
 """)
-    read = flag_reader([
-        str(path), '--strength=0.2', '--ref_c=0.2', '--sweep', 'ref_c=0.3'])
-    args = read(path, {'ref_c': '0.3'})
-    assert (args.sample_steps, args.strength, args.ref_c) == (1, '0.2', '0.3')
-    assert (args.task, args.base_seed) == ('pvtt', 0)
-    assert not hasattr(args, 'sweep')
-
-
-def test_what_the_parser_refuses_is_a_value_error(tmp_path):
-    path = experiment(tmp_path, yaml.safe_dump(
-        {'video': {'frame_num': 'many'}}))
-    with pytest.raises(ValueError, match="frame_num: invalid int .*'many'"):
-        flag_reader([str(path)])(path, {})
+    read = reader(TASKS['pvtt'], {'strength': 0.2, 'ref_c': 0.2})
+    assert read(path, {'ref_c': '0.3'}) == {
+        'base_seed': 0, 'sample_steps': 1, 'strength': 0.2, 'ref_c': '0.3'}
+    path.write_text('flowalign: {seed: 7}')
+    assert read(path, {})['base_seed'] == 7

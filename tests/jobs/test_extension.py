@@ -6,12 +6,15 @@ import sys
 import pytest
 
 import generate
+from tests.cli import prepared
 from tests.utils.language_models import (
     DashScope,
     bad,
     write_language_model,
 )
-from wan import tasks
+from wan import jobs
+from wan.jobs import running
+from wan.text2video import WanT2V
 from wan.utils import prompt_extend
 from wan.utils.prompt_extend import QwenPromptExpander
 
@@ -36,13 +39,13 @@ def argv(checkpoint, tmp_path):
 def test_extends_the_prompt(
         argv, tmp_path, language_model, monkeypatch):
     encoded = []
-    encode_text = tasks.WanT2V.encode_text
+    encode_text = WanT2V.encode_text
 
-    def spy(pipe, prompts, offload_model):
-        encoded.extend(prompts)
-        return encode_text(pipe, prompts, offload_model)
+    def spy(pipe, prompts, *more):
+        encoded.append(prompts['cond'])
+        return encode_text(pipe, prompts, *more)
 
-    monkeypatch.setattr(tasks.WanT2V, 'encode_text', spy)
+    monkeypatch.setattr(WanT2V, 'encode_text', spy)
     assert generate.main([
         *argv, '--prompt_extend_model', str(language_model)]) == 0
     record = json.loads((tmp_path / 'out.json').read_text())
@@ -51,8 +54,10 @@ def test_extends_the_prompt(
     assert record['arguments']['prompt'] == PROMPT
     assert record['results']['prompt_extended'] == expected
     assert record['results']['prompt_extend_failure'] is None
+    assert tuple(record['seconds']) == prepared(
+        *argv, '--prompt_extend_model', language_model).stages
     assert list(record['seconds'])[:2] == ['extend prompt', 'load']
-    assert encoded[0] == expected
+    assert encoded == [expected]
 
 
 def test_frees_the_language_model_before_the_video_model(
@@ -63,12 +68,12 @@ def test_frees_the_language_model_before_the_video_model(
         def __del__(self):
             order.append('freed')
 
-    def load(job):
+    def load(job, progress):
         order.append('load')
         raise KeyboardInterrupt
 
     monkeypatch.setattr('wan.jobs.extension.QwenPromptExpander', Expander)
-    monkeypatch.setattr(tasks, 'load', load)
+    monkeypatch.setattr(running, 'load', load)
     assert generate.main([
         *argv, '--prompt_extend_model', str(language_model)]) == 130
     assert order == ['freed', 'load']
@@ -91,7 +96,7 @@ def test_goes_on_with_the_prompt(argv, tmp_path, monkeypatch, caplog):
 @pytest.mark.parametrize('flags, why', [
     (['--prompt_extend_model', 'no/such/folder'], 'no/such/folder'),
     (['--prompt_extend_method', 'dashscope'], 'dashscope'),
-    (['--task', 'pvtt'], 'must differ in the product alone'),
+    (['--task', 'pvtt'], 'is not a setting of task pvtt'),
 ])
 def test_checks_first(argv, flags, why, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, 'dashscope', None)
@@ -102,13 +107,13 @@ def test_checks_first(argv, flags, why, monkeypatch, capsys):
 def test_without_extension_asks_for_nothing(argv, monkeypatch):
     monkeypatch.setitem(sys.modules, 'dashscope', None)
     monkeypatch.delenv('DASH_API_KEY', raising=False)
-    args = generate.parse_args([
-        *[a for a in argv if a != '--use_prompt_extend'],
-        '--prompt_extend_method', 'dashscope'])
-    assert 'extended' not in tasks.plan(tasks.prepare(args))
+    job = prepared(*[a for a in argv if a != '--use_prompt_extend'],
+                   '--prompt_extend_method', 'dashscope')
+    assert 'extend prompt' not in jobs.plan(job)
+    assert job.work.notes == (
+        'prompt_extend_method has no effect: use_prompt_extend is off.',)
 
 
-def test_plan_tells_of_it(argv, language_model, capsys):
-    assert generate.main([
-        *argv, '--dry_run', '--prompt_extend_model', str(language_model)]) == 0
-    assert 'extended before by local_qwen' in capsys.readouterr().out
+def test_plan_tells_of_it(argv, language_model):
+    job = prepared(*argv, '--prompt_extend_model', language_model)
+    assert 'stages       extend prompt, load, ' in jobs.plan(job)

@@ -10,18 +10,12 @@ from wan.modules import attention as module
 from wan.modules.attention import (
     BACKENDS,
     attention,
+    check_backend,
     flash_attention,
-    set_attention_backend,
 )
 
 CPU_BACKENDS = ('auto', 'sdpa', 'flash', 'math', 'matmul')
 LIMITS = {torch.float32: 2e-6, torch.bfloat16: 1e-2}
-
-
-@pytest.fixture(autouse=True)
-def _default_backend():
-    yield
-    set_attention_backend('auto')
 
 
 def qkv(lq=7, lk=9, nq=4, nk=4, d=16, b=3, dtype=torch.float32, seed=0):
@@ -233,22 +227,19 @@ def test_forced_version(monkeypatch, version, installed, chosen):
     assert module._choose(q, version, 'sdpa') == 'sdpa'
 
 
-def test_set_attention_backend_decides_unless_a_call_does(monkeypatch):
+def test_each_call_names_its_back_end(monkeypatch):
     seen = []
     real = module._sdpa
     monkeypatch.setattr(
         module, '_sdpa', lambda name, *a: seen.append(name) or real(name, *a))
-    set_attention_backend('math')
+    attention(*qkv(), backend='math')
     attention(*qkv())
-    attention(*qkv(), backend='flash')
-    set_attention_backend('auto')
-    attention(*qkv())
-    assert seen == ['math', 'flash', 'sdpa']
+    assert seen == ['math', 'sdpa']
 
 
 def test_unknown_back_end_is_refused():
     with pytest.raises(ValueError, match="'magic'.*auto, fa3"):
-        set_attention_backend('magic')
+        check_backend('magic')
     with pytest.raises(ValueError, match="'magic'.*auto, fa3"):
         attention(*qkv(), backend='magic')
 
@@ -257,14 +248,14 @@ def test_unknown_back_end_is_refused():
 def test_back_end_must_be_there(monkeypatch, name):
     monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
     if name in CPU_BACKENDS:
-        set_attention_backend(name)
+        check_backend(name)
         assert attention(*qkv()).isfinite().all()
         return
     monkeypatch.setattr(module, 'FLASH_ATTN_2_AVAILABLE', False)
     monkeypatch.setattr(module, 'FLASH_ATTN_3_AVAILABLE', False)
     with pytest.raises(ValueError, match=name):
-        set_attention_backend(name)
+        check_backend(name)
     monkeypatch.setattr(module, 'FLASH_ATTN_2_AVAILABLE', True)
     monkeypatch.setattr(module, 'FLASH_ATTN_3_AVAILABLE', True)
     with pytest.raises(ValueError, match='CUDA'):
-        set_attention_backend(name)
+        check_backend(name)

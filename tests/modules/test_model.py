@@ -131,12 +131,8 @@ def test_self_attention_takes_the_tables_or_the_rotation(t2v):
         attn(x, lens, grid, t2v.freqs), attn(x, lens, grid, rotation))
 
 
-def test_rotation_is_made_once_per_shape(t2v):
-    module.rotation_table.cache_clear()
-    for _ in range(3):
-        t2v(**sample())
-    assert module.rotation_table.cache_info().misses == 1
-    table = module.rotation_table(((1, 2, 3),), t2v.freqs, 6, 'cpu')
-    with torch.inference_mode():
-        inferred = module.rotation_table(((3, 2, 1),), t2v.freqs, 6, 'cpu')
-    assert not table.is_inference() and not inferred.is_inference()
+def test_tokens_past_the_grid_are_not_rotated(t2v):
+    table = module.rotation_table(((1, 2, 3),), t2v.freqs, 8, 'cpu')
+    assert table.shape == (1, 8, 1, 12) and table.dtype == torch.complex64
+    assert torch.equal(table[:, 6:], torch.ones_like(table[:, 6:]))
+    assert not torch.equal(table[:, 5], torch.ones_like(table[:, 5]))

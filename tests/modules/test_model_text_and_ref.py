@@ -1,11 +1,12 @@
-r"""The text's cache and the reference slots of the transformer."""
+r"""Projected text, and the slots of the transformer's attentions."""
 import pytest
 import torch
 
 from tests.goldens import relative_error
 from tests.modules.dit import load, sample
 from wan.modules.attention import attention
-from wan.modules.model import TextContext, rotate
+from wan.modules.model import TextKV, rotate
+from wan.modules.rope import rotation_of
 
 
 @pytest.fixture(scope='module')
@@ -17,42 +18,52 @@ def t2v():
 
 
 @pytest.mark.parametrize('case', ('dit_t2v_b2_ragged', 'dit_i2v_b1'))
-def test_text_context_changes_nothing_and_projects_once(case, monkeypatch):
+def test_projected_text_changes_nothing(case):
     model = load(case[:7])
     arguments = sample(case)
     plain = model(**arguments)
-    calls = []
-    kind = type(model.blocks[0].cross_attn)
-    real = kind.keys_values
-    monkeypatch.setattr(
-        kind, 'keys_values',
-        lambda self, context: calls.append(self) or real(self, context))
-    arguments['context'] = cache = TextContext(arguments['context'])
+    clip_fea = arguments.pop('clip_fea')
+    text = model.project_text(arguments['context'], clip_fea)
+    arguments['context'] = text
     first = model(**arguments)
-    sizes = [t.numel() for kv in cache.projected.values() for t in kv]
-    later = [model(**{**arguments, 't': arguments['t'] / n}) for n in (2, 3)]
+    later = model(**{**arguments, 't': arguments['t'] / 2})
     again = model(**arguments)
     for result in (first, again):
         assert all(map(torch.equal, result, plain))
-    assert not torch.equal(later[0][0], plain[0])
-    assert len(calls) == len(model.blocks) == len(set(calls))
-    tokens = cache.embedded.size(1)
-    assert sum(sizes) == \
-        2 * len(model.blocks) * len(cache) * tokens * model.dim
-    assert sizes == [t.numel() for kv in cache.projected.values() for t in kv]
+    assert not torch.equal(later[0], plain[0])
+    tokens = model.text_len + (0 if clip_fea is None else clip_fea.size(1))
+    assert len(text.blocks) == len(model.blocks)
+    assert sum(t.numel() for kv in text.blocks for t in kv) == \
+        2 * len(model.blocks) * len(plain) * tokens * model.dim
 
 
-def test_text_context_observes_the_queries(t2v):
+def test_texts_join_to_a_batch(t2v):
+    arguments = sample('dit_t2v_b2_ragged')
+    both = t2v.project_text(arguments['context'])
+    apart = TextKV.joined([
+        t2v.project_text([context]) for context in arguments['context']])
+    for one, other in zip(both.blocks, apart.blocks, strict=True):
+        for a, b in zip(one, other, strict=True):
+            torch.testing.assert_close(a, b)
+
+
+def test_cross_slots_see_the_texts_attention(t2v):
+    arguments = sample()
+    plain = t2v(**arguments)[0]
     seen = []
 
-    class Watching(TextContext):
-        def observe(self, attn, q):
-            seen.append((attn, q.shape))
+    def look(q, k, v, x):
+        seen.append((q, k, v, x))
+        return x
 
-    arguments = sample()
-    t2v(**{**arguments, 'context': Watching(arguments['context'])})
-    assert [a for a, _ in seen] == [b.cross_attn for b in t2v.blocks]
-    assert {tuple(s) for _, s in seen} == {(1, 72, 4, 24)}
+    cross = [look, None, look]
+    assert torch.equal(t2v(**arguments, cross=cross)[0], plain)
+    assert len(seen) == 2
+    q, k, v, x = seen[1]
+    assert q.shape == x.shape == (1, 72, 4, 24)
+    torch.testing.assert_close(attention(q, k, v), x)
+    nothing = [None, None, lambda q, k, v, x: torch.zeros_like(x)]
+    assert relative_error(t2v(**arguments, cross=nothing)[0], plain) > 1e-3
 
 
 # reference slots
@@ -64,8 +75,8 @@ class Capture:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, q, k, v, x, grid_sizes, rotation, q_rotated):
-        self.calls.append((q, k, v, x, grid_sizes, rotation))
+    def __call__(self, q, k, v, x, q_rotated):
+        self.calls.append((q, k, v, x, q_rotated))
         return x
 
 
@@ -92,12 +103,12 @@ def test_capturing_slot_sees_normed_unrotated_tokens(t2v):
     for hook in hooks:
         hook.remove()
     assert [len(s.calls) for s in slots[:2]] == [1, 1]
-    q, k, v, x, grid_sizes, rotation = slots[1].calls[0]
-    assert {u.shape for u in (q, k, v, x)} == {(1, 72, 4, 24)}
+    q, k, v, x, q_rotated = slots[1].calls[0]
+    assert {u.shape for u in (q, k, v, x, q_rotated)} == {(1, 72, 4, 24)}
     assert torch.equal(k.flatten(2), norms[0])
     assert torch.equal(v.flatten(2), attn.v(inputs[0]))
-    assert grid_sizes.tolist() == [[3, 4, 6]]
-    assert rotation.shape == (1, 72, 1, 12)
+    rotation = rotation_of(x, [(3, 4, 6)], t2v.freqs)
+    assert torch.equal(q_rotated, rotate(q, rotation))
 
 
 @pytest.mark.parametrize('c', (.2, .5, 1.))
@@ -108,9 +119,10 @@ def test_replaying_own_keys_and_values_gives_the_plain_output(t2v, c):
 
     def replay(capture):
         _, k, v, *_ = capture.calls[0]
+        rotation = rotation_of(k, [(3, 4, 6)], t2v.freqs)
 
-        def slot(q, k_now, v_now, x, grid_sizes, rotation, q_rotated):
-            read = attention(rotate(q, rotation), rotate(k, rotation), v)
+        def slot(q, k_now, v_now, x, q_rotated):
+            read = attention(q_rotated, rotate(k, rotation), v)
             return x + c * (read - x)
 
         return slot

@@ -187,9 +187,7 @@ def test_surplus_frames_and_pixels_are_dropped(model):
 
 def test_progress(vae, model):
     seen = []
-    vae.on_chunk = lambda *n: seen.append(n)
-    vae.encode([randn(3, 9, 16, 16)])
-    vae.on_chunk = None
+    vae.encode([randn(3, 9, 16, 16)], on_chunk=lambda *n: seen.append(n))
     assert seen == [(1, 3), (2, 3), (3, 3)]
     seen.clear()
     model.decode(randn(1, 16, 2, 2, 4), PLAIN, tile=(2, 0),

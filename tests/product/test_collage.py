@@ -7,7 +7,7 @@ import torch
 
 from wan.product.collage import EDGE, Places, collage, fill
 from wan.product.photo import Product
-from wan.synth import product_mask, render_clip, sample_clip
+from wan.synth import render_clip, sample_clip, visible_mask
 from wan.synth.render import render_photo
 from wan.synth.scene import Motion, Pose, swap
 
@@ -74,7 +74,7 @@ def test_the_product_turns_as_the_old_one(turn):
                         pattern='striped', colours=('red', 'white')))
     clip = replace(clip, scene=replace(clip.scene, props=()))
     other = replace(clip.product, colours=('blue', 'yellow'), pattern='dotted')
-    truth, mask = render_clip(swap(clip, other)), product_mask(clip)
+    truth, mask = render_clip(swap(clip, other)), visible_mask(clip)
     fitted = Product(render_photo(other, Pose(0, 0, -0.3, 0.7))).fitted(
         (128, 128))
     edited, alpha = collage(render_clip(clip), mask, *fitted)

@@ -1,16 +1,18 @@
 r"""Finding the product in the video, against direct computation."""
-import logging
-
 import pytest
 import torch
 
+from wan.conditioning import Condition
 from wan.modules.model import WanModel
+from wan.product import locate
 from wan.product.locate import (
     WordAttention,
     attention_mask,
+    find_product,
     refine,
     velocity_mask,
 )
+from wan.velocity import Denoiser
 
 GRID = (2, 3, 4)
 LAYERS = 3
@@ -67,9 +69,10 @@ def direct(model, layers, positions, **kwargs):
 @pytest.mark.parametrize('chunk', [1024, 24, 5])
 @pytest.mark.parametrize('batch', [1, 2])
 def test_word_attention(model, chunk, batch):
-    context = WordAttention(embeddings(batch), [2, 5, 6], LAYERS, chunk)
-    out = model(context=context, **inputs(1, batch))
-    got = context.map(GRID)
+    words = WordAttention([2, 5, 6], LAYERS, chunk)
+    out = model(context=embeddings(batch), cross=words.slots,
+                **inputs(1, batch))
+    got = words.map(GRID)
     want = direct(model, [1], [2, 5, 6], **inputs(1, batch))
     assert (got - want).abs().max() < 1e-6
     assert want.std() > 1e-2 * want.mean()
@@ -79,40 +82,46 @@ def test_word_attention(model, chunk, batch):
 
 
 def test_word_attention_averages_forwards(model):
-    context = WordAttention(embeddings(), [3], LAYERS)
+    words = WordAttention([3], LAYERS)
     for seed in (1, 2, 3):
-        model(context=context, **inputs(seed))
+        model(context=embeddings(), cross=words.slots, **inputs(seed))
     want = sum(direct(model, [1], [3], **inputs(s)) for s in (1, 2, 3)) / 3
-    assert (context.map(GRID) - want).abs().max() < 1e-6
+    assert (words.map(GRID) - want).abs().max() < 1e-6
 
 
 def test_word_attention_averages_layers(model):
-    context = WordAttention(embeddings(), [3], LAYERS)
-    context.layers = range(3)
-    model(context=context, **inputs(1))
+    words = WordAttention([3], LAYERS)
+    words.layers = range(3)
+    model(context=embeddings(), cross=words.slots, **inputs(1))
     want = direct(model, [0, 1, 2], [3], **inputs(1))
-    assert (context.map(GRID) - want).abs().max() < 1e-6
+    assert (words.map(GRID) - want).abs().max() < 1e-6
 
 
 def test_all_positions_are_certain(model):
-    context = WordAttention(embeddings(), range(12), LAYERS)
-    model(context=context, **inputs(1))
-    assert (context.map(GRID) * 12 - 1).abs().max() < 1e-5
+    words = WordAttention(range(12), LAYERS)
+    model(context=embeddings(), cross=words.slots, **inputs(1))
+    assert (words.map(GRID) * 12 - 1).abs().max() < 1e-5
 
 
 @pytest.mark.parametrize('depth, layers', [
     (30, range(11, 18)), (40, range(14, 24)), (3, range(1, 2)),
     (1, range(0, 1)), (2, range(0, 2)), (12, range(4, 8))])
 def test_middle_layers(depth, layers):
-    assert WordAttention(embeddings(), [0], depth).layers == layers
+    slots = WordAttention([0], depth).slots
+    assert [i for i in range(depth) if slots[i] is not None] == list(layers)
 
 
 def test_map_needs_a_forward():
     with pytest.raises(ValueError, match='No forward'):
-        WordAttention(embeddings(), [0], LAYERS).map(GRID)
+        WordAttention([0], LAYERS).map(GRID)
 
 
 # masks
+
+
+@pytest.fixture
+def not_grown(monkeypatch):
+    monkeypatch.setattr(locate, 'GROW', 0.)
 
 
 def discs(frames, height, width, radius):
@@ -129,15 +138,15 @@ def overlap(a, b):
 
 
 @pytest.mark.parametrize('scale, offset', [(1., 0.), (1e-4, 3e-4), (50., -9.)])
-def test_attention_mask_finds_a_disc(scale, offset):
+def test_attention_mask_finds_a_disc(scale, offset, monkeypatch):
     generator = torch.Generator().manual_seed(0)
     tokens = discs(5, 30, 52, 7)
     noisy = tokens + 0.3 * torch.randn(tokens.shape, generator=generator)
-    got = attention_mask(
-        [scale * noisy + offset], (16, 5, 60, 104), grow=0.)
+    grown = attention_mask([scale * noisy + offset], (16, 5, 60, 104))
+    monkeypatch.setattr(locate, 'GROW', 0.)
+    got = attention_mask([scale * noisy + offset], (16, 5, 60, 104))
     assert set(got.unique().tolist()) == {0., 1.}
     assert overlap(got, discs_on_latent(tokens)) > 0.85
-    grown = attention_mask([scale * noisy + offset], (16, 5, 60, 104))
     assert (grown >= got).all() and grown.sum() > 1.2 * got.sum()
 
 
@@ -152,22 +161,24 @@ def test_maps_count_alike():
                        attention_mask([a, 1e-3 * b + 7], shape))
 
 
-def test_an_outlier_does_not_hide_the_product():
+def test_an_outlier_does_not_hide_the_product(not_grown):
     tokens = discs(5, 30, 52, 7)
     tokens[0, 0, 0] = 40
-    got = attention_mask([tokens], (5, 60, 104), grow=0.)
+    got = attention_mask([tokens], (5, 60, 104))
     assert overlap(got, discs_on_latent(discs(5, 30, 52, 7))) > 0.85
 
 
-def test_velocity_mask_finds_a_disc():
+def test_velocity_mask_finds_a_disc(monkeypatch):
     generator = torch.Generator().manual_seed(0)
     truth = discs(5, 60, 104, 14)
     differences = [
         (truth + 0.3) * torch.randn(16, 5, 60, 104, generator=generator)
         for _ in range(2)]
-    got = velocity_mask(differences, grow=0.)
+    grown = velocity_mask(differences)
+    monkeypatch.setattr(locate, 'GROW', 0.)
+    got = velocity_mask(differences)
     assert overlap(got, truth) > 0.9
-    assert (velocity_mask(differences) >= got).all()
+    assert (grown >= got).all()
 
 
 def test_velocity_mask_is_the_mean_of_rms():
@@ -179,29 +190,35 @@ def test_velocity_mask_is_the_mean_of_rms():
         velocity_mask([d, 0 * d]), refine(one / 2))
 
 
-def test_refine_threshold_and_growth():
+def test_refine_grows_by_a_share_of_the_frame(monkeypatch):
+    monkeypatch.setattr(locate, 'SMOOTH', 0.)
+    monkeypatch.setattr(locate, 'GROW', 0.05)
     heat = torch.zeros(1, 40, 40)
-    heat[:, 10:20, 10:20], heat[:, 30:35, 30:35] = 1, 0.6
-    high = refine(heat, threshold=0.8, smooth=0., grow=0.)
-    assert high.sum() == 100
-    both = refine(heat, threshold=0.5, smooth=0., grow=0.05)
+    heat[:, 10:20, 10:20] = 1
     want = torch.zeros(1, 40, 40)
-    want[:, 8:22, 8:22], want[:, 28:37, 28:37] = 1, 1
-    assert torch.equal(both, want)
+    want[:, 8:22, 8:22] = 1
+    assert torch.equal(refine(heat), want)
 
 
 @pytest.mark.parametrize('heat', [
     torch.zeros(2, 8, 8), torch.full((2, 8, 8), 1e-5),
     torch.full((2, 8, 8), 7.) + 1e-7, torch.full((2, 8, 8), torch.nan)])
-def test_degenerate_maps(heat, caplog):
-    with caplog.at_level(logging.WARNING):
-        assert torch.equal(refine(heat), torch.ones(2, 8, 8))
-    assert 'not found' in caplog.text
+def test_degenerate_maps_tell_nothing(heat):
+    assert refine(heat) is None
 
 
-def test_nothing_or_all_selected(caplog):
+def test_a_mask_of_everything_tells_nothing(monkeypatch):
     heat = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    for options in ({'threshold': 1.}, {'threshold': 0.1, 'grow': 1.}):
-        caplog.clear()
-        assert torch.equal(refine(heat, **options), torch.ones(1, 8, 8))
-        assert 'not found' in caplog.text
+    assert refine(heat) is not None
+    monkeypatch.setattr(locate, 'GROW', 1.)
+    assert refine(heat) is None
+
+
+def test_a_product_that_is_not_found_is_everywhere(model):
+    x = inputs(1)['x'][0]
+    text = Condition(tuple(embeddings()))
+    region = find_product(
+        Denoiser(model), x, {'source': text, 'target': text}, {},
+        torch.Generator().manual_seed(0))
+    assert not region.found and not region.limits
+    assert torch.equal(region.cells, torch.ones(2, 6, 8))

@@ -6,6 +6,7 @@ import torch
 
 from wan.product.filters import blur, dilate, erode, otsu, spread
 from wan.product.masks import (
+    Region,
     boxes,
     composite,
     feather,
@@ -200,3 +201,31 @@ def test_composite():
 def test_feather_reach_is_whole():
     # The kernel of sigma k / 3 must reach k and no further.
     assert all(math.ceil(3 * (k / 3)) == k for k in range(1, 500))
+
+
+# Region
+
+
+def test_region_grows_joins_and_goes_back_to_pixels():
+    mask = torch.zeros(1, 48, 64)
+    mask[:, 16:24, 16:24] = 1
+    region = Region.given(mask, (2, 6, 8))
+    assert region.cells.sum() == 2 and region.limits and region.found
+    grown = Region.given(mask, (2, 6, 8), grow=1)
+    assert grown.cells.sum() == 2 * 9
+    other = torch.zeros(5, 48, 64)
+    assert region.joined(other) is region
+    other[0, :8, :8] = 1
+    both = region.joined(other)
+    assert both.cells.sum() == 3 and both.cells[0, 0, 0] == 1
+    pixels = both.pixels((3, 5, 48, 64))
+    assert pixels.shape == (5, 48, 64) and pixels[1:].sum() == 4 * 64
+    assert not Region(torch.ones(2, 6, 8)).limits
+
+
+def test_tokens_of_a_region_are_mostly_product_and_have_boxes():
+    cells = torch.zeros(1, 6, 8)
+    cells[:, 2:4, 2:5] = 1  # one token and half of the next
+    region = Region(cells)
+    assert region.tokens((1, 3, 4)).nonzero().flatten().tolist() == [5]
+    assert region.boxes((1, 3, 4)).tolist() == [[1, 1, 2, 2]]

@@ -1,12 +1,12 @@
 r"""Product photos: closed-form shapes on plain and other grounds."""
-import logging
-
 import numpy as np
 import pytest
 import torch
 from PIL import Image, ImageDraw, ImageFilter
 
-from wan.product.photo import prepare_photo, product_mask
+from wan.product import photo as photo_module
+from wan.product.photo import Product, prepare_photo, product_mask
+from wan.product.segment import segment
 
 SIZE = (320, 240)
 
@@ -149,11 +149,29 @@ def noise_image(size):
     Image.new('RGB', (500, 2), 'white'),
     Image.new('RGBA', (40, 30), (0, 0, 0, 0)),
 ], ids=['noise', 'stripes', 'empty', 'pixel', 'tiny', 'line', 'transparent'])
-def test_the_whole_photo_when_nothing_is_found(photo, caplog):
-    with caplog.at_level(logging.WARNING):
-        mask = product_mask(photo)
-    assert torch.equal(mask, torch.ones(photo.height, photo.width))
-    assert 'ground of its photo' in caplog.text
+def test_the_whole_photo_when_nothing_is_found(photo):
+    assert product_mask(photo) is None
+    if photo.mode == 'RGBA':  # shows nothing at all
+        with pytest.raises(ValueError, match='transparent everywhere'):
+            Product(photo)
+        return
+    product = Product(photo)
+    assert torch.equal(product.alpha, torch.ones(photo.height, photo.width))
+    assert 'ground of its photo' in product.note
+
+
+def test_the_product_is_found_once(monkeypatch):
+    calls = []
+    monkeypatch.setattr(
+        photo_module, 'segment',
+        lambda image: (calls.append(image), segment(image))[1])
+    product = Product(painted((255, 255, 255), disc()))
+    for size in ((64, 64), (320, 240)):
+        rgb, alpha = product.fitted(size)
+        assert rgb.shape == (3, 1, *size[::-1])
+        assert alpha.shape == (1, *size[::-1])
+    assert len(calls) == 1 and product.note is None
+    assert overlap(product.alpha, disc()) > 0.95
 
 
 # prepare_photo
@@ -188,27 +206,6 @@ def test_transparent_parts_are_white():
     red = torch.tensor([200, 30, 60])[:, None] / 127.5 - 1
     inside = rgb[:, 0, 150 - 20:150 + 20, 150]
     assert torch.allclose(inside, red.expand_as(inside))
-
-
-def test_scale_makes_the_product_large_and_centred():
-    photo = painted((250, 250, 250), disc(radius=20))
-    mask = torch.from_numpy(disc(radius=20).astype(np.float32))
-    rgb, fitted = prepare_photo(photo, mask, (208, 160), 0.8)
-    rows, columns = (fitted[0] > 0.5).nonzero(as_tuple=True)
-    for line, side in ((rows, 160), (columns, 208)):
-        assert abs(float(line.max() - line.min()) + 1 - 128) <= 2
-        assert abs(float(line.max() + line.min()) + 1 - side) <= 2
-    assert overlap(fitted[0], (rgb[1, 0] < 0).numpy()) > 0.97
-
-
-def test_small_scale_shows_ground_around_the_photo():
-    photo = painted((250, 250, 250), disc(radius=100))
-    mask = torch.from_numpy(disc(radius=100).astype(np.float32))
-    rgb, fitted = prepare_photo(photo, mask, (160, 160), 0.25)
-    assert torch.allclose(rgb[:, 0, :20], torch.tensor(250 / 127.5 - 1))
-    assert abs(float(fitted.sum()) - np.pi * 20**2) < 30
-    with pytest.raises(ValueError, match='scale is 1.5'):
-        prepare_photo(photo, mask, (160, 160), 1.5)
 
 
 @pytest.mark.parametrize('size', [(1, 1), (1, 500), (500, 1)])

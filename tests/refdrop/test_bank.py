@@ -3,12 +3,23 @@ import pytest
 import torch
 
 from tests import goldens
+from wan.conditioning import Condition
 from wan.modules.attention import attention
 from wan.modules.model import WanModel, rotate
-from wan.refdrop.bank import Bank, Reference, capture
-from wan.refdrop.bank_file import BankFile, bank_key, load_bank, save_bank
+from wan.modules.rope import rotation_of
+from wan.refdrop.bank import Reference
+from wan.refdrop.bank import capture as capture_with
+from wan.refdrop.bank_file import (
+    BankFile,
+    bank_key,
+    check_bank,
+    load_bank,
+    save_bank,
+)
 from wan.refdrop.blend import blend, match_moments, match_norm
-from wan.refdrop.config import BRANCHES, RefConfig
+from wan.refdrop.config import READERS, RefConfig
+from wan.refdrop.reading import reading_slots
+from wan.velocity import Denoiser
 
 GRID = (3, 4, 6)
 
@@ -33,6 +44,12 @@ def video():
 @pytest.fixture
 def context():
     return [draw(9, 48, seed=1)]
+
+
+def capture(model, latent, context, sigmas=(0.,), noise=None, mask=None):
+    return capture_with(
+        Denoiser(model), latent, Condition(tuple(context)), sigmas, noise,
+        mask)
 
 
 @pytest.fixture
@@ -78,12 +95,12 @@ def test_levels_are_averaged_and_noise_is_mixed_in(model, context):
     assert not torch.equal(noised.keys[0], high.keys[0])
 
 
-@pytest.mark.parametrize('mode', BRANCHES)
+@pytest.mark.parametrize('mode', READERS)
 @pytest.mark.parametrize('changes', [
     {'ref_c': (0.,)}, {'ref_layers': ''}])
 def test_nothing_to_read_is_no_bank(reference, mode, changes):
-    bank = Bank((reference,), RefConfig(ref_branches=mode, **changes))
-    assert bank.slots([True, True], GRID) is None
+    config = RefConfig(ref_branches=mode, **changes)
+    assert reading_slots([reference], config, [True, True], GRID) is None
 
 
 @pytest.mark.parametrize('c', [.2, .5, 1.])
@@ -91,19 +108,20 @@ def test_replaying_its_own_keys_changes_nothing(model, video, context, c):
     plain = forward(model, video, context)
     reference = capture(model, video, context, [.7])
     assert reference.grid == GRID
-    bank = Bank((reference,), RefConfig(ref_c=(c,)))
-    replayed = forward(model, video, context, bank.slots([True], GRID))
+    slots = reading_slots([reference], RefConfig(ref_c=(c,)), [True], GRID)
+    replayed = forward(model, video, context, slots)
     torch.testing.assert_close(replayed, plain, atol=1e-5, rtol=1e-5)
 
 
 def test_reading_is_the_formula(model, video, context, reference):
-    bank = Bank((reference,), RefConfig(ref_c=(.3,), ref_layers='1'))
-    slots = bank.slots([True], GRID)
+    config = RefConfig(ref_c=(.3,), ref_layers='1')
+    slots = reading_slots([reference], config, [True], GRID)
     assert slots[0] is None and slots[2] is None
     seen = {}
 
-    def spy(q, k, v, x, grid, rotation, rotated):
-        seen['out'] = slots[1](q, k, v, x, grid, rotation, rotated)
+    def spy(q, k, v, x, rotated):
+        rotation = rotation_of(x, [GRID], model.freqs)
+        seen['out'] = slots[1](q, k, v, x, rotated)
         key = rotate(reference.keys[1], rotation[:, :24])
         seen['want'] = .7 * x + .3 * attention(
             rotate(q, rotation), key, reference.values[1])
@@ -130,16 +148,15 @@ def test_masks_keep_out_keys_and_queries(model, video, context, reference):
                 k[:, ~kept] += 5
             ref = Reference(
                 tuple(keys), masked.values, masked.grid, kept)
-        slots = Bank((ref,), config).slots([True], GRID, where)
+        slots = reading_slots([ref], config, [True], GRID, where)
         outputs.append(forward(model, video, context, slots))
     assert torch.equal(*outputs)
     assert masked.box.tolist() == [0, 1, 2, 4]
 
     x = draw(1, 72, 4, 24, seed=5)
     q = k = v = draw(1, 72, 4, 24, seed=6)
-    rotation = torch.ones(1, 72, 1, 12, dtype=torch.complex64)
-    slot = Bank((masked,), config).slots([True], GRID, where)[0]
-    out = slot(q, k, v, x, None, rotation, q)
+    slot = reading_slots([masked], config, [True], GRID, where)[0]
+    out = slot(q, k, v, x, q)
     assert torch.equal(out[:, ~where], x[:, ~where])
     assert not torch.equal(out[:, where], x[:, where])
 
@@ -153,9 +170,9 @@ def test_without_the_key_mask_the_box_is_still_the_products(
     for mask in (kept, None):
         product = Reference(
             reference.keys, reference.values, reference.grid, mask)
-        bank = Bank((product,), RefConfig(
-            ref_c=(.5,), ref_rope='box', ref_key_mask=False))
-        slots = bank.slots([True], GRID, boxes=boxes)
+        config = RefConfig(
+            ref_c=(.5,), ref_rope='box', ref_key_mask=False)
+        slots = reading_slots([product], config, [True], GRID, boxes=boxes)
         outputs.append(forward(model, video, context, slots))
     assert not torch.allclose(*outputs, atol=1e-4)
 
@@ -163,23 +180,26 @@ def test_without_the_key_mask_the_box_is_still_the_products(
 def test_only_reading_samples_of_a_batch_change(
         model, video, context, reference):
     other = draw(16, 3, 8, 12, seed=9)
-    bank = Bank((reference,), RefConfig(ref_c=(.4,)))
-    batch = forward(
-        model, [video, other], context, bank.slots([False, True], GRID))
+
+    def slots(*reads):
+        return reading_slots(
+            [reference], RefConfig(ref_c=(.4,)), reads, GRID)
+
+    batch = forward(model, [video, other], context, slots(False, True))
     torch.testing.assert_close(batch[:1], forward(model, video, context),
                                atol=1e-5, rtol=1e-5)
-    alone = forward(model, other, context, bank.slots([True], GRID))
+    alone = forward(model, other, context, slots(True))
     torch.testing.assert_close(batch[1:], alone, atol=1e-5, rtol=1e-5)
-    assert bank.slots([False, False], GRID) is None
+    assert slots(False, False) is None
 
 
 def test_reading_leaves_the_bank_as_it_was(model, video, context, reference):
     before = [t.clone() for t in (*reference.keys, *reference.values)]
     for rope in ('grid', 'spatial', 'none', 'offset', 'box'):
-        bank = Bank((reference,), RefConfig(ref_rope=rope, ref_stats='norm'))
         boxes = torch.tensor([[0, 0, 4, 6]] * 3)
-        forward(model, video, context, bank.slots(
-            [True], GRID, boxes=boxes))
+        forward(model, video, context, reading_slots(
+            [reference], RefConfig(ref_rope=rope, ref_stats='norm'), [True],
+            GRID, boxes=boxes))
     for was, now in zip(
             before, (*reference.keys, *reference.values), strict=True):
         assert torch.equal(was, now)
@@ -187,21 +207,22 @@ def test_reading_leaves_the_bank_as_it_was(model, video, context, reference):
 
 def test_several_references_and_negative_c(model, video, context, reference):
     second = capture(model, draw(16, 1, 8, 12, seed=12), context)
-    one = forward(model, video, context, Bank(
-        (reference,), RefConfig(ref_c=(.3,))).slots([True], GRID))
-    two = forward(model, video, context, Bank(
-        (reference, second), RefConfig(ref_c=(.3, 0.))).slots([True], GRID))
+    one = forward(model, video, context, reading_slots(
+        [reference], RefConfig(ref_c=(.3,)), [True], GRID))
+    two = forward(model, video, context, reading_slots(
+        [reference, second], RefConfig(ref_c=(.3, 0.)), [True], GRID))
     assert torch.equal(one, two)
     x, a, b = (draw(1, 5, 2, 4, seed=i) for i in range(3))
     torch.testing.assert_close(
         blend(x, [a, b], [.3, -.2]), .9 * x + .3 * a - .2 * b)
     with pytest.raises(ValueError, match='2 product photos'):
-        Bank((reference, second), RefConfig())
+        reading_slots([reference, second], RefConfig(), [True], GRID)
 
 
 def test_bf16_reads_near_float32(model, video, context, reference):
-    bank = Bank((reference,), RefConfig(ref_c=(.5,)))
-    want = forward(model, video, context, bank.slots([True], GRID))
+    config = RefConfig(ref_c=(.5,))
+    want = forward(model, video, context, reading_slots(
+        [reference], config, [True], GRID))
     half = WanModel(**goldens.weights('dit_t2v')[0])
     half.load_state_dict(model.state_dict())
     for name, p in half.named_parameters():
@@ -209,8 +230,8 @@ def test_bf16_reads_near_float32(model, video, context, reference):
                    for part in name.split('.')):
             p.data = p.data.bfloat16()
     photo = draw(16, 1, 8, 12, seed=2)
-    bank = Bank((capture(half, photo, context),), bank.config)
-    got = forward(half, video, context, bank.slots([True], GRID))
+    got = forward(half, video, context, reading_slots(
+        [capture(half, photo, context)], config, [True], GRID))
     assert goldens.relative_error(got, want) < 5e-2
 
 
@@ -240,24 +261,23 @@ def test_saved_bank_is_the_fresh_one(tmp_path, model, context, reference):
     with pytest.raises(ValueError, match='another photo, prompt'):
         load_bank(file, bank_key('photo', 'prompt', 2.))
     file.write_bytes(b'rubbish')
-    with pytest.raises(ValueError, match='no readable bank'):
+    with pytest.raises(ValueError, match='not a readable bank'):
         load_bank(file, key)
     assert [p.name for p in tmp_path.iterdir()] == ['bank.safetensors']
 
 
-def test_a_bank_file_is_filled_once(tmp_path, reference):
-    calls = []
-
-    def fill():
-        calls.append(1)
-        return (reference,)
-
-    file = BankFile(tmp_path / 'bank.safetensors', 'prompt')
-    photo = draw(3, 1, 8, 8)
-    file.load_or(fill, 'cpu', photo, (0.,), None)
-    again, = file.load_or(fill, 'cpu', photo.clone(), (0.,), None)
-    assert len(calls) == 1
+def test_a_bank_file_knows_what_it_is_of(tmp_path, model, reference):
+    path, photo = tmp_path / 'bank.safetensors', draw(3, 1, 8, 8)
+    file = BankFile.of(path, [model], 'prompt', photo, (0.,), None)
+    assert file.load('cpu') is None
+    file.save([reference])
+    again, = BankFile.of(
+        path, [model], 'prompt', photo.clone(), (0.,), None).load('cpu')
     assert all(map(torch.equal, again.keys, reference.keys))
-    for changed in ((photo + 1, (0.,)), (photo, (.5,))):
+    for changed in (('other', photo, (0.,)), ('prompt', photo + 1, (0.,)),
+                    ('prompt', photo, (.5,))):
         with pytest.raises(ValueError, match='another photo'):
-            file.load_or(fill, 'cpu', *changed, None)
+            BankFile.of(path, [model], *changed, None).load('cpu')
+    check_bank(path, 1)
+    with pytest.raises(ValueError, match='holds 1 photos, 2 are given'):
+        check_bank(path, 2)

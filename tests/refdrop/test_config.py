@@ -1,7 +1,7 @@
 r"""The settings: what is allowed, and which layers and steps they mean."""
 import pytest
 
-from wan.refdrop.config import PRESETS, RefConfig
+from wan.refdrop.config import RefConfig
 
 
 @pytest.mark.parametrize('text, depth, layers', [
@@ -23,25 +23,16 @@ def test_steps_are_a_share():
     assert all(RefConfig().active(i, 7) for i in range(7))
 
 
-def test_levels():
-    assert RefConfig(ref_t='0.3,0.6').levels == (.3, .6)
+def test_sigmas():
+    assert RefConfig(ref_t='0.3,0.6').sigmas == (.3, .6)
     assert RefConfig(ref_t='match').matched
-    assert RefConfig(ref_t='0').levels == (0.,)
+    assert RefConfig(ref_t='0').sigmas == (0.,)
 
 
 def test_the_source_never_reads_but_to_reproduce_the_failure():
     for mode in ('target', 'both', 'split'):
         assert 'q' not in RefConfig(ref_branches=mode).reading
     assert 'q' in RefConfig(ref_branches='all').reading
-
-
-def test_presets():
-    for preset in PRESETS:
-        assert RefConfig.from_preset(preset, ref_rope='none').ref_rope == \
-            'none'
-    assert RefConfig.from_preset('default') == RefConfig()
-    with pytest.raises(ValueError, match='ref_preset'):
-        RefConfig.from_preset('huge')
 
 
 @pytest.mark.parametrize('changes, message', [

@@ -9,14 +9,15 @@ from pathlib import Path
 import pytest
 import torch
 
+from wan.edit_config import PRESETS, EditConfig
 from wan.product.photo import Product
 from wan.refdrop.bank import capture
 from wan.refdrop.config import RefConfig
-from wan.synth import captions, product_mask
+from wan.synth import captions, visible_mask
 from wan.synth.bench import __main__ as command
 from wan.synth.bench import plots
 from wan.synth.bench import run as running
-from wan.synth.bench.attempt import attempt_slots
+from wan.synth.bench.attempt import AttemptSlots
 from wan.synth.bench.edit import PairEditor
 from wan.synth.bench.pairs import make_pair
 from wan.synth.bench.report import CONTROL, Score, score, write_table
@@ -43,6 +44,7 @@ from wan.synth.bench.store import (
     strip,
 )
 from wan.synth.judge import Judge
+from wan.utils.progress import Progress
 
 SIZE, FRAMES = 64, 5
 COPY = MAIN[0]
@@ -123,10 +125,19 @@ def test_the_references_ablations_share_their_start():
 
 def test_the_weight_is_varied_around_the_tasks_defaults():
     assert RefConfig() in {row.ref for row in ABLATIONS['c_collage']}
+    assert {row.edit.collage_zeta_scale for row in ABLATIONS['c_collage']} \
+        == {EditConfig().collage_zeta_scale}
     for axis, mask in (('c_clean', 'true'), ('c_found', 'velocity')):
         rows = ABLATIONS[axis]
         assert {row.mask for row in rows} == {mask}
-        assert RefConfig(ref_collage=0.) in {row.ref for row in rows}
+        assert RefConfig() in {row.ref for row in rows}
+        assert {row.edit.collage_zeta_scale for row in rows} == {0.}
+
+
+def test_the_best_row_is_the_preset():
+    for name, value in PRESETS['best'].items():
+        assert getattr(BEST.ref, name, None) == value or getattr(
+            BEST.edit, name, None) == value
 
 
 def test_a_key_is_of_the_settings_alone():
@@ -148,7 +159,7 @@ def test_an_edit_is_the_pipelines_own(editor, row):
     products = [Product(pair.photo('right'))] if row.ref else []
     expected = editor.pipe.generate(
         editor.source, products, source, target, row.edit, row.ref,
-        src_mask=product_mask(pair.clip), use_mask=row.mask != 'none',
+        src_mask=visible_mask(pair.clip), use_mask=row.mask != 'none',
         seed=pair.seed).video
     photo = row.photos[0]
     assert torch.equal(editor.run(row, photo), expected)
@@ -157,16 +168,21 @@ def test_an_edit_is_the_pipelines_own(editor, row):
 
 
 def test_the_source_is_evaluated_once(editor, monkeypatch):
-    pair = make_pair(0, range(8, 9), SIZE, FRAMES)
+    pair, asked = make_pair(0, range(8, 9), SIZE, FRAMES), []
     fresh = PairEditor(editor.pipe, pair)
-    memory, asked = fresh.looping.model, []
-    model = memory.model
+    velocity = editor.pipe.velocity
 
-    def spy(x, **options):
-        asked.append(options.get('ref') is not None)
-        return model(x, **options)
+    def spied(conditions, slots, batch):
+        v = velocity(conditions, slots, batch)
 
-    memory.model = spy
+        def spy(latents, t):
+            asked.extend(slots is not None and slots.reads(name, t)
+                         for name in latents)
+            return v(latents, t)
+
+        return spy
+
+    monkeypatch.setattr(editor.pipe, 'velocity', spied)
     fresh.run(short(HIDDEN), 'none')
     # Two steps of q, ps and pt; in the first one ps still is q.
     assert asked == [False] * 5
@@ -175,35 +191,31 @@ def test_the_source_is_evaluated_once(editor, monkeypatch):
     assert asked == [True] * 4
     asked.clear()
     # A weight of 0 is the text's edit, and all of it is remembered.
-    nothing = short(PLAIN, ref=RefConfig(ref_c=(0.,), ref_collage=0.))
+    nothing = short(PLAIN, ref=RefConfig(ref_c=(0.,)))
     assert torch.equal(fresh.run(nothing, 'right'),
                        fresh.run(short(HIDDEN), 'none'))
     assert asked == []
 
 
 def test_the_attempt_takes_keys_before_their_norm(editor):
-    pipe, prompt = editor.pipe, editor.prompts['hidden']['target']
-    photo = Product(editor.pair.photo('right')).fitted((SIZE, SIZE))[0]
-    slots = attempt_slots(pipe, photo, prompt, 0.5)(('q', 'ps', 'pt'), 0.9)
+    pipe, scene = editor.pipe, editor.scenes['hidden']
+    condition = pipe.conditions(scene, PLAIN.edit)['target']
+    photo = editor.photos['right'].fitted((SIZE, SIZE))[0]
+    slots = AttemptSlots.of(pipe, photo, condition, 0.5)
+    assert all(slots.reads(name, 900.) for name in ('q', 'ps', 'pt'))
     mean, std = (v.view(-1, 1, 1, 1) for v in (pipe.vae.mean, pipe.vae.std))
     reference = capture(
-        pipe.model, pipe.encode_video(photo) * std + mean, [prompt])
+        pipe.denoiser, pipe.encode_video(photo, Progress()) * std + mean,
+        condition)
     for block, slot, normed, value in zip(
-            pipe.model.blocks, slots, reference.keys,
+            pipe.model.blocks, slots([True], 900.), reference.keys,
             reference.values, strict=True):
-        raw = _closed(slot)
-        assert torch.equal(raw['value'], value)
-        assert not torch.allclose(raw['key'].float(), normed.float())
-        again = block.self_attn.norm_k(raw['key'].flatten(2))
+        assert torch.equal(slot.value, value)
+        assert not torch.allclose(slot.key.float(), normed.float())
+        again = block.self_attn.norm_k(slot.key.flatten(2))
         assert torch.equal(again.view_as(normed).to(normed), normed)
     for attn in (block.self_attn for block in pipe.model.blocks):
         assert not attn.k._forward_hooks and not attn.v._forward_hooks
-
-
-def _closed(function):
-    return dict(zip(
-        function.__code__.co_freevars,
-        (cell.cell_contents for cell in function.__closure__), strict=True))
 
 
 def test_the_attempt_reads_everywhere_and_depends_on_the_photo(editor):

@@ -7,10 +7,10 @@ import pytest
 
 from wan.synth import (
     VOCABULARY,
+    Article,
     Clip,
     Light,
     Motion,
-    Product,
     Prop,
     Scene,
     caption,
@@ -23,7 +23,7 @@ from wan.synth.scene import PRODUCT_COLOURS
 from wan.synth.shapes import PATTERNS
 
 CLIP = Clip(
-    Product('star', 'striped', ('orange', 'white')),
+    Article('star', 'striped', ('orange', 'white')),
     Scene('wooden', 'ivory', light=Light(math.pi), props=(
         Prop('ball', 'grey', 0.7, 0.7, 0.2),
         Prop('post', 'navy', 0.2, 0.4, 1.0, front=True))),

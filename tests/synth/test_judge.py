@@ -15,12 +15,12 @@ from wan.synth.judge import (
     attributes,
     decide,
 )
-from wan.synth.scene import Motion, Product
+from wan.synth.scene import Article, Motion
 from wan.synth.train import judge as stage
 from wan.training.loop import Schedule
 from wan.utils.checkpoint import CheckpointError
 
-PRODUCT = Product('star', 'striped', ('white', 'red'))
+PRODUCT = Article('star', 'striped', ('white', 'red'))
 CLIP = swap(sample_clip(5), PRODUCT)
 TRUTH = attributes(CLIP)
 

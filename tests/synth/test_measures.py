@@ -9,18 +9,18 @@ import torch.nn.functional as F
 
 from wan.synth import (
     TUNE_SEEDS,
+    Article,
     Clip,
     Light,
     Motion,
     Pose,
-    Product,
     Scene,
-    product_mask,
     render_background,
     render_clip,
     sample_clip,
     sample_product,
     swap,
+    visible_mask,
 )
 from wan.synth.bench.measures import (
     FLOOR,
@@ -47,18 +47,18 @@ def pair(number):
     r"""Truth, source, both masks and the background of a swap."""
     clip = sample_clip(TUNE_SEEDS[number], frames=5)
     new = swap(clip, sample_product(Random(number)))
-    return (render_clip(new), render_clip(clip), product_mask(new),
-            product_mask(clip), render_background(clip))
+    return (render_clip(new), render_clip(clip), visible_mask(new),
+            visible_mask(clip), render_background(clip))
 
 
 def moving_pair():
     r"""A disc that goes 32 pixels to the right in place of a star."""
-    clip = Clip(Product('star', 'solid', ('blue',)),
+    clip = Clip(Article('star', 'solid', ('blue',)),
                 Scene('wooden', 'ivory', light=Light(strength=1.0)),
                 Motion(Pose(size=0.4), dx=0.5), frames=5)
-    new = swap(clip, Product('disc', 'striped', ('red', 'white')))
-    return (render_clip(new), render_clip(clip), product_mask(new),
-            product_mask(clip), render_background(clip))
+    new = swap(clip, Article('disc', 'striped', ('red', 'white')))
+    return (render_clip(new), render_clip(clip), visible_mask(new),
+            visible_mask(clip), render_background(clip))
 
 
 def block(top=20, left=20, height=24, width=24):
@@ -139,7 +139,7 @@ def test_blur_and_noise_hardly_hide_the_product(number):
 
 def test_another_pattern_has_the_place_but_not_the_look():
     truth, source, new, old, background = moving_pair()
-    clip = Clip(Product('disc', 'solid', ('green',)),
+    clip = Clip(Article('disc', 'solid', ('green',)),
                 Scene('wooden', 'ivory', light=Light(strength=1.0)),
                 Motion(Pose(size=0.4), dx=0.5), frames=5)
     got = measure(render_clip(clip), truth, source, new, old, background)

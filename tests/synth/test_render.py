@@ -9,14 +9,13 @@ import pytest
 import torch
 
 from wan.synth import (
+    Article,
     Clip,
     Light,
     Motion,
     Pose,
-    Product,
     Prop,
     Scene,
-    product_mask,
     render_background,
     render_clip,
     render_photo,
@@ -24,6 +23,7 @@ from wan.synth import (
     sample_pose,
     sample_product,
     swap,
+    visible_mask,
 )
 from wan.synth.scene import PRODUCT_COLOURS, SURFACE_COLOURS
 from wan.synth.shapes import PATTERNS, SHAPES
@@ -46,7 +46,7 @@ AREAS = {
 
 def _product(shape='star', pattern='striped'):
     colours = ('red', 'white', 'blue')[:1 if pattern == 'solid' else 3]
-    return Product(shape, pattern, colours)
+    return Article(shape, pattern, colours)
 
 
 def _digest(pixels):
@@ -86,7 +86,7 @@ def test_form_and_range():
             assert video.shape == (3, 5, 48, 48)
             assert video.dtype == torch.float32
             assert video.isfinite().all() and video.abs().max() <= 1
-        mask = product_mask(clip)
+        mask = visible_mask(clip)
         assert mask.shape == (5, 48, 48)
         assert mask.min() >= 0 and mask.max() <= 1
         assert 0.01 < mask.mean() < 0.5
@@ -100,7 +100,7 @@ def test_background_is_bit_identical_in_a_swap():
     other = swap(clip, _product('ring', 'dotted'))
     background = render_background(clip)
     assert torch.equal(background, render_background(other))
-    outside = (product_mask(clip) == 0) & (product_mask(other) == 0)
+    outside = (visible_mask(clip) == 0) & (visible_mask(other) == 0)
     assert 0.3 < outside.float().mean() < 0.95
     for video in (render_clip(clip), render_clip(other)):
         assert torch.equal(video[:, outside], background[:, outside])
@@ -110,7 +110,7 @@ def test_shadow_only_darkens_and_stays_near():
     motion = Motion(Pose(size=0.3), dx=0.3)
     clip = _clip(motion=motion, light=Light(0.0, 1.0))  # from the right
     video, background = render_clip(clip), render_background(clip)
-    outside = product_mask(clip) == 0
+    outside = visible_mask(clip) == 0
     assert (video <= background)[:, outside].all()
     darker = ((video < background).all(0) & outside)[0]  # product at x -0.15
     assert darker[:, :28].sum() > 2 * darker[:, 28:].sum() > 0
@@ -122,7 +122,7 @@ def test_mask_is_where_the_clip_differs_from_its_background():
     for seed in range(12):
         product = sample_product(Random(seed))
         clip = _clip(product, Motion(Pose(size=0.5), dx=0.3), props=(prop,))
-        mask = product_mask(clip)
+        mask = visible_mask(clip)
         differs = (render_clip(clip) != render_background(clip)).any(0)
         assert not (differs & (mask == 0)).any()
         assert differs[mask > 0.5].float().mean() > 0.97
@@ -131,20 +131,20 @@ def test_mask_is_where_the_clip_differs_from_its_background():
 def test_props_occlude_the_mask():
     prop = Prop('ball', 'navy', 0, 0, 0.3, front=True)
     product = _product('disc')
-    hidden = product_mask(_clip(product, props=(prop,)))
-    whole = product_mask(_clip(product))
+    hidden = visible_mask(_clip(product, props=(prop,)))
+    whole = visible_mask(_clip(product))
     assert hidden[:, 32, 32].max() == 0 and whole[:, 32, 32].min() == 1
     lost = (whole - hidden).mean() * 4  # the frame is 2 x 2
     assert lost.item() == pytest.approx(math.pi * 0.264 ** 2, rel=0.01)
     behind = Prop('ball', 'navy', 0, 0, 0.3)
-    assert torch.equal(product_mask(_clip(product, props=(behind,))), whole)
+    assert torch.equal(visible_mask(_clip(product, props=(behind,))), whole)
 
 
 @pytest.mark.parametrize('shape', SHAPES)
 def test_area_is_the_closed_form(shape):
     motion = Motion(Pose(angle=0.4, size=0.8))
     clip = _clip(_product(shape), motion, size=128, frames=1)
-    area = product_mask(clip).mean().item() * 4 / 0.8 ** 2
+    area = visible_mask(clip).mean().item() * 4 / 0.8 ** 2
     assert area == pytest.approx(AREAS[shape], rel=0.01)
 
 
@@ -155,7 +155,7 @@ def test_every_product_shows_its_colours(shape, pattern):
     for angle in (0.2, 0.9, 1.9, -1.0):
         clip = _clip(replace(product, angle=angle), Motion(Pose(size=0.9)),
                      size=96, frames=1)
-        pixels = render_clip(clip)[:, product_mask(clip) == 1]
+        pixels = render_clip(clip)[:, visible_mask(clip) == 1]
         nearest = _nearest(pixels.add(1).div(2).T, PRODUCT_COLOURS)
         for name in nearest:
             share[name] += 1 / len(nearest) / 4
@@ -169,8 +169,8 @@ def test_every_product_shows_its_colours(shape, pattern):
 def test_colours_are_told_apart_in_any_light(colour):
     for seed in range(5):
         clip = swap(sample_clip(seed, 64, 1),
-                    Product('disc', 'solid', (colour,)))
-        pixels = render_clip(clip)[:, product_mask(clip) == 1].add(1).div(2)
+                    Article('disc', 'solid', (colour,)))
+        pixels = render_clip(clip)[:, visible_mask(clip) == 1].add(1).div(2)
         assert _nearest(pixels.mean(1)[None], PRODUCT_COLOURS) == [colour]
 
 
@@ -187,7 +187,7 @@ def test_product_moves_as_told():
     motion = Motion(Pose(0.1, -0.1, size=0.25), dx=0.6, dy=-0.2, growth=0.3,
                     pan_x=0.2, pan_y=-0.1, zoom=0.2)
     clip = _clip(_product('disc'), motion, size=96)
-    mask = product_mask(clip)
+    mask = visible_mask(clip)
     grid = (torch.arange(96) + 0.5) / 48 - 1
     total = mask.sum((1, 2))
     x = (mask * grid).sum((1, 2)) / total
@@ -204,7 +204,7 @@ def test_product_moves_as_told():
 
 def test_positive_turn_is_clockwise():
     motion = Motion(turn=math.pi / 2)
-    mask = product_mask(_clip(_product('bottle'), motion, frames=3))
+    mask = visible_mask(_clip(_product('bottle'), motion, frames=3))
     quarter = torch.rot90(mask[0], -1, (0, 1))
     assert torch.allclose(mask[2], quarter, atol=1e-3)
 

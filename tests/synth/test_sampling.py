@@ -9,9 +9,9 @@ from wan.synth import (
     TEST_SEEDS,
     TRAIN_SEEDS,
     TUNE_SEEDS,
+    Article,
     Clip,
     Motion,
-    Product,
     Prop,
     Scene,
     sample_clip,
@@ -69,19 +69,19 @@ def test_motion_varies():
 
 
 def test_swap_changes_the_product_only():
-    product = Product('star', 'striped', ('red', 'white'))
+    product = Article('star', 'striped', ('red', 'white'))
     other = swap(CLIPS[0], product)
     assert other.product == product
     assert replace(other, product=CLIPS[0].product) == CLIPS[0]
 
 
 @pytest.mark.parametrize('make, message', [
-    (lambda: Product('blob', 'solid', ('red',)), 'shape'),
-    (lambda: Product('star', 'tartan', ('red', 'blue')), 'pattern'),
-    (lambda: Product('star', 'solid', ('mauve',)), 'colour'),
-    (lambda: Product('star', 'solid', ('red', 'blue')), '1 different'),
-    (lambda: Product('star', 'striped', ('red',)), '2 or 3 different'),
-    (lambda: Product('star', 'striped', ('red', 'red')), '2 or 3 different'),
+    (lambda: Article('blob', 'solid', ('red',)), 'shape'),
+    (lambda: Article('star', 'tartan', ('red', 'blue')), 'pattern'),
+    (lambda: Article('star', 'solid', ('mauve',)), 'colour'),
+    (lambda: Article('star', 'solid', ('red', 'blue')), '1 different'),
+    (lambda: Article('star', 'striped', ('red',)), '2 or 3 different'),
+    (lambda: Article('star', 'striped', ('red', 'red')), '2 or 3 different'),
     (lambda: Prop('tree', 'tan', 0, 0, 1), 'prop'),
     (lambda: Scene('lawn', 'mint'), 'surface'),
     (lambda: Scene('plain', 'red'), 'colour'),

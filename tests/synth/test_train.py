@@ -8,9 +8,9 @@ import torch
 from safetensors.torch import save_file
 from torch import nn
 
-from wan.jobs.checks import embedded_checkpoint
+from wan.jobs.checkpoint import embedded_checkpoint
 from wan.synth import VOCABULARY, full_caption, sample_clip
-from wan.synth.render import product_map, product_mask
+from wan.synth.render import product_map, visible_mask
 from wan.synth.scene import PRODUCT_COLOURS
 from wan.synth.train import __main__ as command
 from wan.synth.train import dit, latents, quality, text, vae
@@ -257,7 +257,7 @@ def test_layouts_tell_the_colours_of_each_cell():
     clip = next(clip for clip in map(latents.KINDS['video'].layout, range(99))
                 if clip.product.pattern == 'striped')
     shares = product_map(clip)
-    assert torch.allclose(shares.sum(0), product_mask(clip))
+    assert torch.allclose(shares.sum(0), visible_mask(clip))
     tokens = latents.tokens_of(shares).view(5, 8, 8, 4, 4, 3)
     # Frame 2, token (3, 4), its cell (1, 2), the second colour.
     cell = shares[1, 2, 3 * 16 + 4:3 * 16 + 8, 4 * 16 + 8:4 * 16 + 12]
@@ -271,7 +271,7 @@ def test_missing_latents_are_named(tmp_path):
 
 @pytest.mark.parametrize('flags, message', [
     (['latents'], 'No weights at'), (['quality'], 'No weights at'),
-    (['dit', '--out', str(embedded_checkpoint('pvtt'))],
+    (['dit', '--out', str(embedded_checkpoint())],
      'run the latents stage first'),
     (['vae', '--minutes', '-3'], '--minutes is -3.0'),
     (['vae', '--minutes', 'nan'], '--minutes is nan'),

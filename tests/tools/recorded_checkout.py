@@ -5,7 +5,7 @@ kinds of statement upstream uses, so reading it must give the tables back.
 """
 from pathlib import Path
 
-from tests.goldens import table
+from tools.recorded import table
 
 _STARS = {'var_positional': '*', 'var_keyword': '**'}
 _FILES = {

@@ -1,12 +1,12 @@
 r"""tools/upstream_diff.py: on small trees, and on this repository."""
 import pytest
 
-from tests.goldens import table
 from tests.tools.recorded_checkout import write_checkout
 from tools import settings, upstream_diff
 from tools.comparison import Report, Row, compare, explain
 from tools.diff_html import html_report
 from tools.interface import read_interface, recorded_interface
+from tools.recorded import table
 
 
 def test_reasons():
@@ -99,7 +99,7 @@ def test_no_checkout_is_a_usage_error(tmp_path, capsys):
     with pytest.raises(SystemExit) as stop:
         upstream_diff.main([str(tmp_path)])
     assert stop.value.code == 2
-    assert 'is no Wan2.1 checkout: it has no' in capsys.readouterr().err
+    assert 'is not a Wan2.1 checkout: it has no' in capsys.readouterr().err
 
 
 def test_unreadable_checkout_is_a_usage_error(tmp_path, capsys):

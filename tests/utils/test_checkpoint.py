@@ -264,5 +264,5 @@ def test_message_counts_the_shards(tmp_path):
 @pytest.mark.parametrize('text', ['{"dim"', '8', ''])
 def test_a_sidecar_that_is_no_json_object(tmp_path, text):
     (tmp_path / 'net.json').write_text(text)
-    with pytest.raises(CheckpointError, match='net.json is no JSON object'):
+    with pytest.raises(CheckpointError, match='net.json is not a JSON object'):
         sidecar(tmp_path / 'net.pth')

@@ -1,5 +1,4 @@
 r"""Names, records, and files that are whole or absent."""
-import io
 import json
 import os
 import sys
@@ -16,7 +15,6 @@ from wan.utils.record import (
     check_writable,
     default_save_path,
     peak_memory,
-    progress,
     slug,
     versions,
 )
@@ -165,23 +163,3 @@ def test_versions_and_memory():
     block = torch.ones(30_000_000)
     assert peak_memory()['host'] >= before
     assert peak_memory()['host'] > block.nbytes
-
-
-def test_progress_is_silent_in_logs(monkeypatch):
-    log = io.StringIO()
-    monkeypatch.setattr(sys, 'stderr', log)
-    assert list(progress([1, 2, 3], 'denoise')) == [1, 2, 3]
-    with progress(2, 'decode') as bar:
-        bar.update()
-    assert log.getvalue() == ''
-
-
-def test_progress_shows_stage_and_eta_on_a_terminal(monkeypatch):
-    log = io.StringIO()
-    log.isatty = lambda: True
-    monkeypatch.setattr(sys, 'stderr', log)
-    assert list(progress(iter([1, 2]), 'encode')) == [1, 2]
-    with progress(2, 'denoise') as bar:
-        bar.update()
-    assert 'encode' in log.getvalue()
-    assert 'denoise:  50%' in log.getvalue() and '<' in log.getvalue()

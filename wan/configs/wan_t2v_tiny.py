@@ -17,19 +17,13 @@ t2v_tiny = EasyDict(
     num_layers=8,
     # It has learned what to do without words, not what unwanted words mean.
     sample_neg_prompt='',
-    # What flags left out mean to it, by family of tasks.
+    # What settings left out mean to it, of every task that has them.
     defaults={
-        't2v': {
-            'prompt': 'a striped red and white star on a wooden table.',
-            'size': '128*128',
-            'frame_num': 17,
-            'sample_steps': 25,
-            'sample_guide_scale': 5.0,
-        },
-        'pvtt': {
-            'frame_num': 17,
-            'sample_steps': 25,
-            'sample_guide_scale': 7.5,
-        },
+        'prompt': 'a striped red and white star on a wooden table.',
+        'size': '128*128',
+        'frame_num': 17,
+        'sample_steps': 25,
+        'sample_guide_scale': 5.0,
+        'edit_guide_scales': {'flowalign': 7.5},
     },
 )

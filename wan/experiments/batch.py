@@ -1,4 +1,4 @@
-r"""Many edits with one loaded model; no failure stops the rest.
+r"""Many jobs with one loaded model; no failure stops the rest.
 
 Each experiment has a folder of its own. Its record is written last and holds a
 key of everything the result depends on: where the key is the same, the
@@ -8,35 +8,36 @@ import hashlib
 import json
 import logging
 import time
-from argparse import Namespace
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from dataclasses import asdict
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from .. import tasks
-from ..utils.checkpoint import find_weights, weight_files
-from ..utils.record import check_writable, progress, versions
-from .files import KEYS, PATHS
-from .report import KEY, RESULT, Experiment, write_report
+from .. import jobs
+from ..jobs.task import Job
+from ..tasks import TASKS
+from ..utils.progress import progress
+from ..utils.record import check_writable
+from ..utils.sources import EDITING, source_digest
+from .experiment import KEY, RESULT, Experiment
+from .report import write_report
 
 log = logging.getLogger(__name__)
 
-# Flags that change where and how a result comes about, not the result. Files
-# and the checkpoint count by their content.
-NO_MATTER = (
-    'ckpt_dir', 'config', 'device', 'dry_run', 'offload_model', 'ref_bank',
-    'save_file')
+# Settings that change where and how a result comes about, not the result.
+# The checkpoint counts by its content.
+NO_MATTER = ('ckpt_dir', 'offload_model', 'ref_bank', 'save_file')
 TAIL_BYTES = 2**16
 
 
 def check_all(
-    jobs: Mapping[str, Callable[[], Namespace]], out: str | Path
+    task: str,
+    wanted: Mapping[str, Callable[[], Mapping[str, object]]],
+    out: str | Path,
 ) -> list[Experiment]:
     r"""Look at every experiment before any weight is read.
 
     Args:
-        jobs: for each name a function giving its flags.
+        task: its name, of all.
+        wanted: for each experiment's name a function giving its settings.
         out: folder of all results.
 
     Returns:
@@ -47,12 +48,12 @@ def check_all(
     """
     check_writable(Path(out, 'index.html'))
     experiments, bad = [], {}
-    with progress(len(jobs), 'check') as bar:
-        for name, read in jobs.items():
-            experiments.append(Experiment(Path(out, name)))
+    with progress(len(wanted), 'check') as bar:
+        for name, read in wanted.items():
+            experiments.append(Experiment(Path(out, name), task))
             try:
                 _check(experiments[-1], read)
-            except ValueError as error:
+            except (ValueError, OSError) as error:
                 bad[name] = error
             bar.update()
     if len(bad) == len(experiments):
@@ -76,7 +77,7 @@ def run_all(experiments: list[Experiment], out: str | Path) -> None:
     write_report(experiments, out)
     if not waiting:
         return
-    pipe = tasks.load(prepare(waiting[0]))
+    pipe = jobs.load(prepare(waiting[0]))
     start = time.monotonic()
     for done, experiment in enumerate(waiting):
         each = (time.monotonic() - start) / max(1, done)
@@ -84,74 +85,60 @@ def run_all(experiments: list[Experiment], out: str | Path) -> None:
         log.info('Experiment %d of %d%s: %s', done + 1, len(waiting),
                  left if done else '', experiment.name)
         try:
-            _run(experiment, pipe)
+            job = prepare(experiment)
+            jobs.execute(job, pipe)
+            experiment.recall(job.record.arguments[KEY])
         except Exception as error:
             experiment.fail(error)
         finally:
             write_report(experiments, out)
 
 
-def prepare(experiment: Experiment) -> tasks.Job:
+def prepare(experiment: Experiment) -> Job:
     r"""The checked job, its key in its record. It holds the whole clip.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
     """
-    args = experiment.args
-    for flag in ('config', 'save_file'):
-        if getattr(args, flag) is not None:
-            raise ValueError(
-                f'--{flag} is not for experiments: their files stand alone, '
-                f'their results go to --out.')
-    if args.task != 'pvtt':
-        raise ValueError(f'--task {args.task}: experiments are of pvtt only.')
-    if args.base_seed < 0:
+    given = experiment.given
+    if given.get('save_file') is not None:
         raise ValueError(
-            f'--base_seed {args.base_seed} draws another seed each time; '
+            'save_file is not for experiments: their results go to the '
+            'folder of all results.')
+    job = jobs.prepare(TASKS, experiment.task, {
+        **given, 'save_file': str(experiment.folder / RESULT)})
+    if job.record.seed != int(given['base_seed']):
+        raise ValueError(
+            f'base_seed {given["base_seed"]} draws another seed each time; '
             f'experiments need one of 0 or more.')
-    job = tasks.prepare(Namespace(**{
-        **vars(args), 'save_file': str(experiment.folder / RESULT)}))
     job.record.arguments[KEY] = _key(job)
     return job
 
 
-def _check(experiment: Experiment, read: Callable[[], Namespace]) -> None:
-    with _quiet():
-        experiment.args = read()
-        job = prepare(experiment)
-    experiment.settings = _settings(job)
+def _check(
+    experiment: Experiment, read: Callable[[], Mapping[str, object]]
+) -> None:
+    experiment.given = read()
+    job = prepare(experiment)
+    flat = job.settings.flat()
+    experiment.settings = {
+        key: flat[key] for section in job.row.experiment.values()
+        for key in section.keys}
     if experiment.recall(job.record.arguments[KEY]):
         log.info('Finished before: %s', experiment.name)
 
 
-def _run(experiment: Experiment, pipe) -> None:
-    job = prepare(experiment)
-    pipe.stage_seconds = {}  # loading is no cost of the first
-    tasks.run(job, pipe)
-    experiment.recall(job.record.arguments[KEY])
-
-
-def _settings(job: tasks.Job) -> dict[str, object]:
-    width, height = job.size
-    given = {name: getattr(job.args, name)
-             for names in KEYS.values() for name in names}
-    return {
-        **given, **asdict(job.inputs.edit), **asdict(job.inputs.ref),
-        'size': f'{width}*{height}', 'frame_num': job.frame_num}
-
-
-def _key(job: tasks.Job) -> str:
+def _key(job: Job) -> str:
     r"""A hash of everything the result depends on."""
-    facts = {**vars(job.args), **_settings(job)}
+    facts = job.settings.flat()
     for name in NO_MATTER:
         del facts[name]
-    for name in (*PATHS, 'reverse'):
-        if facts[name]:
-            facts[name] = [_digest(p) for p in str(facts[name]).split(',')]
+    facts |= {name: [_digest(path) for path in paths]
+              for name, paths in job.settings.paths.items() if name in facts}
     facts |= {
-        'device_type': job.device.type, 'dtype': str(job.dtype),
-        'version': versions()['wan'],
-        'checkpoint': [_sample(p) for p in _checkpoint_files(job)]}
+        'task': job.task, 'device': job.runtime.torch_device.type,
+        'sources': source_digest(*EDITING),
+        'checkpoint': [_sample(path) for path in job.checkpoint.files]}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -164,16 +151,6 @@ def _digest(path: str | Path) -> str:
     return digest.hexdigest()
 
 
-def _checkpoint_files(job: tasks.Job) -> list[Path]:
-    folder, config = Path(job.args.ckpt_dir), job.config
-    tokenizer = sorted((folder / config.t5_tokenizer).iterdir())
-    return [
-        folder / 'config.json', *weight_files(folder),
-        find_weights(folder / config.t5_checkpoint),
-        find_weights(folder / config.vae_checkpoint),
-        *(path for path in tokenizer if path.is_file())]
-
-
 def _sample(path: Path) -> tuple[str, int, str]:
     r"""Name, size and a hash of the end: gigabytes are not read for this.
 
@@ -184,18 +161,6 @@ def _sample(path: Path) -> tuple[str, int, str]:
     with path.open('rb') as file:
         file.seek(max(0, size - TAIL_BYTES))
         return path.name, size, hashlib.sha256(file.read()).hexdigest()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    r"""Without notes on the inputs: they come when an experiment runs."""
-    logger = logging.getLogger(tasks.__name__)
-    level = logger.level
-    logger.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _span(seconds: float) -> str:

@@ -1,47 +1,39 @@
-r"""Experiment files: the settings of one edit in YAML."""
+r"""Experiment files: the settings of one job in YAML."""
 import difflib
-from collections.abc import Iterable
-from dataclasses import fields
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
 
-from ..edit_config import EditConfig
-from ..refdrop.config import RefConfig
-
-# The names of the original experiment files, and ours.
-ALIASES = {
-    'video': {'video_path': 'src_video'},
-    'flowalign': {
-        'target_guidance_scale': 'sample_guide_scale',
-        'zeta_scale': 'fg_zeta_scale',
-        'flag_attnmask': 'use_mask',
-        'use_reference_attention': 'use_reference',
-        'num_inference_steps': 'sample_steps',
-        'seed': 'base_seed',
-    },
-}
-KEYS = {
-    'video': (
-        'src_video', 'src_mask', 'source_prompt', 'target_prompt',
-        'source_blend', 'target_blend', 'target_image', 'target_mask',
-        'n_prompt', 'size', 'frame_num', 'fit'),
-    'flowalign': (
-        *(f.name for cls in (EditConfig, RefConfig) for f in fields(cls)),
-        'use_mask', 'use_reference', 'ref_preset', 'ref_bank', 'base_seed'),
-}
-PATHS = ('src_video', 'src_mask', 'target_image', 'target_mask')
+from ..jobs.task import Task
+from ..utils.flags import kinds, parse, path_names
 
 
-def experiment_flags(path: str | Path) -> list[str]:
-    r"""An experiment file as flags of generate.py, to be put before others.
+def experiment_task(
+    tasks: Mapping[str, Task], wanted: str | None = None
+) -> str:
+    r"""The task of an experiment file, the first that has any if not given.
+
+    Raises:
+        ValueError: the wanted task has none.
+    """
+    able = [name for name, row in tasks.items() if row.experiment]
+    if wanted not in (None, *able):
+        raise ValueError(
+            f'Task {wanted} has no experiment files; allowed: '
+            f'{", ".join(able)}.')
+    return wanted or able[0]
+
+
+def read_experiment(path: str | Path, row: Task) -> dict[str, object]:
+    r"""The settings that an experiment file gives, by name.
 
     Paths in it are taken from the working directory or, if nothing is there,
     from the file's own folder.
 
     Raises:
-        ValueError: no YAML of the sections `video` and `flowalign`, or an
-            unknown key; the nearest known one is named.
+        ValueError: no YAML of the task's sections, or an unknown key; the
+            nearest known one is named.
     """
     path = Path(path)
     try:
@@ -52,18 +44,32 @@ def experiment_flags(path: str | Path) -> list[str]:
     if not isinstance(content, dict) or not all(
             isinstance(part, dict) for part in content.values()):
         raise ValueError(
-            f'{path} must have the sections {", ".join(KEYS)}, each with '
-            f'keys and values.')
-    flags = []
-    for section, entries in content.items():
-        _check_known(path, section, KEYS)
+            f'{path} must have the sections {", ".join(row.experiment)}, '
+            f'each with keys and values.')
+    files = {name: kinds(cls)[name]
+             for cls in row.kinds for name in path_names(cls)}
+    given = {}
+    for title, entries in content.items():
+        _check_known(path, title, row.experiment)
+        section = row.experiment[title]
         for key, value in entries.items():
-            _check_known(path, key, (*ALIASES[section], *KEYS[section]))
-            name = ALIASES[section].get(key, key)
+            _check_known(path, key, (*section.aliases, *section.keys))
+            name = section.aliases.get(key, key)
+            if name in given:
+                raise ValueError(f'{path} gives {name} twice.')
             if value is not None:
-                text = _located(path, value) if name in PATHS else value
-                flags.append(f'--{name}={_text(text)}')
-    return flags
+                given[name] = value if name not in files else _located(
+                    path, parse(name, files[name], value))
+    return given
+
+
+def sweep_keys(row: Task) -> dict[str, str]:
+    r"""Every key of a task's experiment files, and the setting it means."""
+    return {
+        **{key: key for section in row.experiment.values()
+           for key in section.keys},
+        **{alias: key for section in row.experiment.values()
+           for alias, key in section.aliases.items()}}
 
 
 def _check_known(path: Path, key: str, allowed: Iterable[str]) -> None:
@@ -73,13 +79,10 @@ def _check_known(path: Path, key: str, allowed: Iterable[str]) -> None:
             f'{path}: unknown key {key!r}; did you mean {near[0]!r}?')
 
 
-def _text(value: object) -> str:
-    return ','.join(map(str, value)) if isinstance(value, list) else str(value)
-
-
-def _located(path: Path, value: object) -> list[str]:
-    return [
-        str(beside) if not Path(name).exists()
-        and (beside := path.parent / name).exists() else name
-        for name in _text(value).split(',')
-    ]
+def _located(path: Path, value: str | tuple[str, ...]):
+    r"""A file's name, or several, each where it is."""
+    if isinstance(value, tuple):
+        return tuple(_located(path, name) for name in value)
+    beside = path.parent / value
+    return str(beside) if not Path(value).exists() and beside.exists() \
+        else value

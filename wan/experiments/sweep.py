@@ -1,4 +1,4 @@
-r"""Experiment files times values to try: names and flags of every point."""
+r"""Experiment files times values to try: the name of every point."""
 import difflib
 import hashlib
 import itertools
@@ -6,24 +6,19 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from .files import ALIASES, KEYS
-
 MAX_LABEL = 40
-FLAGS = {
-    **{name: name for section in KEYS.values() for name in section},
-    **{alias: name for section in ALIASES.values()
-       for alias, name in section.items()},
-}
 
 Point = Mapping[str, str]
 
 
-def read_sweeps(texts: Sequence[str]) -> dict[str, list[str]]:
-    r"""The values to try by flag.
+def read_sweeps(
+    texts: Sequence[str], keys: Mapping[str, str]
+) -> dict[str, list[str]]:
+    r"""The values to try by setting.
 
     Args:
-        texts: 'key=a,b,c', or 'key=a;b,c' where a value has commas. The keys
-            are those of experiment files.
+        texts: 'key=a,b,c', or 'key=a;b,c' where a value has commas.
+        keys: those of experiment files, and the settings they mean.
 
     Raises:
         ValueError: another form, an unknown key, or anything given twice.
@@ -33,18 +28,18 @@ def read_sweeps(texts: Sequence[str]) -> dict[str, list[str]]:
         key, equals, values = text.partition('=')
         if not equals:
             raise ValueError(
-                f'--sweep {text!r} must read key=value,value,...')
-        if key not in FLAGS:
-            near = difflib.get_close_matches(key, FLAGS, 1, 0)[0]
+                f'Sweep {text!r} must read key=value,value,...')
+        if key not in keys:
+            near = difflib.get_close_matches(key, keys, 1, 0)[0]
             raise ValueError(
-                f'--sweep: unknown key {key!r}; did you mean {near!r}?')
-        name = FLAGS[key]
+                f'Sweep of an unknown key {key!r}; did you mean {near!r}?')
+        name = keys[key]
         if name in sweeps:
-            raise ValueError(f'--sweep gives {name} twice.')
+            raise ValueError(f'Two sweeps give {name}.')
         separator = ';' if ';' in values else ','
         sweeps[name] = [value.strip() for value in values.split(separator)]
         if len(set(sweeps[name])) < len(sweeps[name]):
-            raise ValueError(f'--sweep {text!r} has a value twice.')
+            raise ValueError(f'Sweep {text!r} has a value twice.')
     return sweeps
 
 

@@ -1,0 +1,13 @@
+r"""One job from what the user gives to the files it writes.
+
+    from wan.jobs import execute, prepare
+    from wan.tasks import TASKS
+
+    job = prepare(TASKS, 't2v-tiny', {'prompt': 'a disc.', 'base_seed': 0})
+    execute(job)
+"""
+from .plan import plan
+from .running import execute, load, run, save
+from .task import Job, Task, prepare
+
+__all__ = ['Job', 'Task', 'execute', 'load', 'plan', 'prepare', 'run', 'save']

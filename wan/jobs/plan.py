@@ -1,110 +1,86 @@
-r"""An estimate of what a run needs, without reading weights."""
+r"""An estimate of what a job needs, without reading weights."""
 import math
 from dataclasses import dataclass
-from pathlib import Path
 
-import torch
-from easydict import EasyDict
+from ..utils.checkpoint import sidecar
+from .task import Job
 
-from ..modules.model import WanModel
-from ..utils.checkpoint import find_weights, sidecar
+# The residual stream, q, k, v and what is alive beside them, float32.
+STREAMS = 6
+# Floats of one pixel while the VAE decodes, in units of its width: four
+# frames of features at full size, a few of them alive at a time.
+FEATURES = 6 * 4
 
 
 @dataclass(frozen=True)
-class Plan:
-    r"""Shapes in elements, memory in bytes."""
-    model: WanModel
-    latent: tuple[int, int, int, int]
-    video: tuple[int, int, int, int]
-    text_bytes: int
-    vae_bytes: int
-    vae_width: int
-    steps: int
-    evaluations: int
-    dtype: torch.dtype
-    device: torch.device
-    save_file: str
-
-    @classmethod
-    def of(
-        cls,
-        folder: str | Path,
-        config: EasyDict,
-        size: tuple[int, int],
-        frame_num: int,
-        steps: int,
-        dtype: torch.dtype,
-        device: torch.device,
-        save_file: str,
-        evaluations: int,
-    ) -> 'Plan':
-        r"""The plan of sampling `frame_num` frames of `size` (w, h)."""
-        folder = Path(folder)
-        model = WanModel.empty(folder)
-        t, h, w = config.vae_stride
-        vae = find_weights(folder / config.vae_checkpoint)
-        return cls(
-            model=model,
-            latent=(model.out_dim, (frame_num - 1) // t + 1, size[1] // h,
-                    size[0] // w),
-            video=(3, frame_num, size[1], size[0]),
-            text_bytes=find_weights(
-                folder / config.t5_checkpoint).stat().st_size,
-            vae_bytes=vae.stat().st_size,
-            vae_width=sidecar(vae).get('dim', 96),
-            steps=steps,
-            evaluations=evaluations,
-            dtype=dtype,
-            device=device,
-            save_file=save_file)
+class Memory:
+    r"""Bytes at the peak of what runs one after another, of a job."""
+    job: Job
 
     @property
-    def tokens(self) -> int:
-        return math.prod(self.latent[1:]) // math.prod(self.model.patch_size)
+    def text_encoder(self) -> int:
+        return self.job.checkpoint.text_encoder_file.stat().st_size
 
     @property
-    def model_bytes(self) -> int:
-        return self.dtype.itemsize * sum(
-            p.numel() for p in self.model.parameters())
+    def transformer(self) -> int:
+        r"""The weights alone."""
+        return self._itemsize * sum(
+            p.numel() for p in self.job.checkpoint.model.parameters())
 
     @property
-    def sampling_bytes(self) -> int:
-        r"""The residual stream, q, k, v and the FFN's hidden layer."""
-        per_token = 4 * 6 * self.model.dim + \
-            2 * self.dtype.itemsize * self.model.ffn_dim
-        return self.tokens * per_token
+    def sampling(self) -> int:
+        r"""The weights, a step's samples, and the reference they read."""
+        work, checkpoint = self.job.work, self.job.checkpoint
+        model = checkpoint.model
+        per_token = 4 * STREAMS * model.dim + \
+            2 * self._itemsize * model.ffn_dim
+        tokens = work.batch * checkpoint.tokens(work.size, work.frame_num)
+        bank = 2 * model.dim * self._itemsize * model.num_layers
+        return self.transformer + tokens * per_token + work.bank_tokens * bank
 
     @property
-    def decoding_bytes(self) -> int:
-        r"""Four frames of features at full size, a few alive at a time, and
-        the video itself."""
-        pixels = math.prod(self.video[2:])
-        return 4 * pixels * (6 * 4 * self.vae_width + 3 * self.video[1])
+    def vae(self) -> int:
+        return self.job.checkpoint.vae_file.stat().st_size
 
-    def __str__(self) -> str:
-        def gib(size):
-            return f'{size / 2**30:.2f} GiB'
+    @property
+    def decoding(self) -> int:
+        r"""The VAE, its features, and the video itself."""
+        pixels = math.prod(self.job.work.size)
+        width = sidecar(self.job.checkpoint.vae_file).get('dim', 96)
+        frames = self.job.work.frame_num
+        return self.vae + 4 * pixels * (FEATURES * width + 3 * frames)
 
-        stages = {
-            'encode text': self.text_bytes,
-            'denoise': self.model_bytes + self.sampling_bytes,
-            'decode': self.vae_bytes + self.decoding_bytes,
-        }
-        rows = [
-            f'device       {self.device}, {self.dtype}'.replace('torch.', ''),
-            f'transformer  {self.model.num_layers} layers of '
-            f'{self.model.dim}, {gib(self.model_bytes)}',
-            f'text encoder {gib(self.text_bytes)}',
-            f'VAE          {gib(self.vae_bytes)}',
-            f'video        {"x".join(map(str, self.video))}',
-            f'latent       {"x".join(map(str, self.latent))}, '
-            f'{self.tokens} tokens',
-            'stages       load, encode text, denoise '
-            f'({self.steps} steps x {self.evaluations} evaluations), decode, '
-            'save',
-            'peak memory  ' + ', '.join(
-                f'{name} {gib(size)}' for name, size in stages.items())
-            + ' (estimates; offloading keeps one stage at a time)',
-            f'output       {self.save_file}',
-        ]
-        return '\n'.join(rows)
+    @property
+    def _itemsize(self) -> int:
+        return self.job.runtime.torch_dtype.itemsize
+
+
+def plan(job: Job) -> str:
+    r"""What `run` and `save` would do: stages, shapes, estimated memory."""
+    work, checkpoint, memory = job.work, job.checkpoint, Memory(job)
+    model, (width, height) = checkpoint.model, work.size
+
+    def gib(size):
+        return f'{size / 2**30:.2f} GiB'
+
+    rows = [
+        ('task', job.task),
+        ('device', f'{job.runtime.device}, {job.runtime.dtype}'),
+        ('transformer', f'{model.num_layers} layers of {model.dim}, '
+         f'{gib(memory.transformer)}'),
+        ('text encoder', gib(memory.text_encoder)),
+        ('VAE', gib(memory.vae)),
+        ('video', f'3x{work.frame_num}x{height}x{width}'),
+        ('latent', 'x'.join(map(str, checkpoint.latent_shape(
+            work.size, work.frame_num))) +
+         f', {checkpoint.tokens(work.size, work.frame_num)} tokens'),
+        ('sampling', f'{work.steps} steps x {work.evaluations} evaluations' +
+         (f', {work.batch} at once' if work.batch > 1 else '')),
+        ('stages', ', '.join(job.stages)),
+        ('peak memory', f'text encoder {gib(memory.text_encoder)}, sampling '
+         f'{gib(memory.sampling)}, decoding {gib(memory.decoding)} '
+         f'(estimates; offloading keeps one at a time)'),
+        *(('note', note) for note in work.notes),
+        ('output', str(job.save_file)),
+    ]
+    return '\n'.join(f'{name:<13}{value}' for name, value in rows)

@@ -1,5 +1,5 @@
 from .attention import flash_attention
-from .model import TextContext, WanModel
+from .model import TextKV, WanModel
 from .t5 import T5Encoder, T5EncoderModel
 from .tokenizers import HuggingfaceTokenizer
 from .vae import WanVAE
@@ -7,7 +7,7 @@ from .vae import WanVAE
 __all__ = [
     'WanVAE',
     'WanModel',
-    'TextContext',
+    'TextKV',
     'T5Encoder',
     'T5EncoderModel',
     'HuggingfaceTokenizer',

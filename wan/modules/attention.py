@@ -18,13 +18,11 @@ SDPA_KERNELS = {
 BACKENDS = ('auto', 'fa3', 'fa2', 'sdpa', *SDPA_KERNELS, 'matmul')
 CUDA_ONLY = ('fa3', 'fa2', 'cudnn', 'efficient')
 
-_default_backend = 'auto'
-
-__all__ = ['flash_attention', 'attention', 'set_attention_backend']
+__all__ = ['flash_attention', 'attention', 'check_backend']
 
 
-def set_attention_backend(name: str) -> None:
-    r"""Choose the back end of every call that does not name its own.
+def check_backend(name: str) -> None:
+    r"""Check that a back end can be used on this machine.
 
     Args:
         name: 'auto' takes FlashAttention-3, FlashAttention-2 or torch's SDPA,
@@ -35,14 +33,12 @@ def set_attention_backend(name: str) -> None:
     Raises:
         ValueError: unknown name, or the package or device is not there.
     """
-    global _default_backend
     _check_known(name)
     if name == 'fa3' and not FLASH_ATTN_3_AVAILABLE or \
             name == 'fa2' and not FLASH_ATTN_2_AVAILABLE:
         raise ValueError(f'Attention back end {name!r} is not installed.')
     if name in CUDA_ONLY and not torch.cuda.is_available():
         raise ValueError(f'Attention back end {name!r} needs a CUDA device.')
-    _default_backend = name
 
 
 def _check_known(name: str) -> None:
@@ -67,7 +63,7 @@ def attention(
     dtype: torch.dtype = torch.bfloat16,
     fa_version: int | None = None,
     *,
-    backend: str | None = None,
+    backend: str = 'auto',
 ) -> torch.Tensor:
     r"""softmax(q k^T * scale) v, per sample and head.
 
@@ -89,7 +85,7 @@ def attention(
         dtype: half precision dtype that FlashAttention casts float32 to;
             torch's kernels need no cast and compute in the inputs' dtype.
         fa_version: 2 or 3 forces that FlashAttention, like `backend`.
-        backend: one of `BACKENDS`; see `set_attention_backend`.
+        backend: one of `BACKENDS`; see `check_backend`.
 
     Returns:
         [B, Lq, Nq, C2] in q's dtype.
@@ -111,7 +107,7 @@ def attention(
     out_dtype = q.dtype
     if q_scale is not None:
         q = q * q_scale
-    name = _choose(q, fa_version, backend or _default_backend)
+    name = _choose(q, fa_version, backend)
     if name in ('fa3', 'fa2'):
         half = dtype if v.dtype == torch.float32 else v.dtype
         out = _flash(

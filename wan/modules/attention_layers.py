@@ -1,48 +1,46 @@
-r"""The attention layers of the transformer, and the text's part kept."""
+r"""The attention layers of the transformer, and their seams."""
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
 
 from .attention import attention
-from .rope import rotate, rotation_of
+from .rope import Grid, rotate, rotation_of
 
 T5_CONTEXT_TOKEN_NUMBER = 512
 
-# Called by block i's self-attention as
-# slot(q, k, v, x, grid_sizes, rotation, q_rotated) -> x, all [B, L, N, D] but
-# grid_sizes [B, 3] and rotation [B or 1, L, 1, D / 2]; q and k are normed but
-# not rotated, x is the attention's result.
+# Called by a block's self-attention as slot(q, k, v, x, q_rotated) -> x, all
+# [B, L, N, D]; q and k are normed but not rotated, x is the result so far.
 RefSlot = Callable[..., torch.Tensor]
+# Called by a block's cross-attention as slot(q, k, v, x) -> x; q and x are
+# [B, L, N, D], k and v [B, Lt, N, D] of the text.
+CrossSlot = Callable[..., torch.Tensor]
+# (q, k, v, ...) -> x, see `attention`: the kernel, or what shares the tokens
+# between processes.
+Attend = Callable[..., torch.Tensor]
 
 
-class TextContext(list):
-    r"""Prompt embeddings that remember what a model has made of them.
+class TextKV(NamedTuple):
+    r"""A batch of prompts as the cross-attentions need them.
 
-    A list of [L, C] tensors, one per sample, to be given to `WanModel` in
-    place of a plain list. The text does not change while a video is sampled,
-    so its embedding and every block's keys and values are computed at the
-    first forward and kept: 2 * layers * B * text_len * dim values, 94 MB a
-    prompt for the 1.3B model in bfloat16. It belongs to one model (and, for
-    image to video, to one image), and is not for training: a second backward
-    would run through the first one's graph.
+    The text does not change while a video is sampled, so this is made once,
+    by `WanModel.project_text`, and belongs to that model (and, for image to
+    video, to one image). 2 * layers * B * text_len * dim values: 94 MB a
+    prompt for the 1.3B model in bfloat16.
+
+    Args:
+        blocks: for each block keys and values of the text, [B, Lt, N, D]
+            each, and then of the image's tokens where the model has them.
     """
+    blocks: tuple[tuple[torch.Tensor, ...], ...]
 
-    def __init__(self, embeddings: Sequence[torch.Tensor]):
-        super().__init__(embeddings)
-        self.embedded: torch.Tensor | None = None
-        self.projected: dict[nn.Module, tuple[torch.Tensor, ...]] = {}
-
-    def keys_values(
-        self, attn: nn.Module, context: torch.Tensor
-    ) -> tuple[torch.Tensor, ...]:
-        r"""What `attn.keys_values(context)` gave the first time."""
-        if attn not in self.projected:
-            self.projected[attn] = attn.keys_values(context)
-        return self.projected[attn]
-
-    def observe(self, attn: nn.Module, q: torch.Tensor) -> None:
-        r"""Sees the queries [B, L, N, D] of every cross-attention."""
+    @classmethod
+    def joined(cls, parts: Sequence['TextKV']) -> 'TextKV':
+        r"""The prompts of several as one batch."""
+        return cls(tuple(
+            tuple(map(torch.cat, zip(*blocks, strict=True)))
+            for blocks in zip(*(part.blocks for part in parts), strict=True)))
 
 
 class WanRMSNorm(nn.Module):
@@ -103,19 +101,21 @@ class WanSelfAttention(nn.Module):
         self,
         x: torch.Tensor,
         seq_lens: torch.Tensor | None,
-        grid_sizes: torch.Tensor,
+        grid_sizes: torch.Tensor | Sequence[Grid],
         freqs: torch.Tensor,
         ref: RefSlot | None = None,
+        attend: Attend = attention,
     ) -> torch.Tensor:
         r"""Attend within each sample.
 
         Args:
             x: [B, L, C].
             seq_lens: [B], true lengths; None when every sample is full.
-            grid_sizes: [B, 3], frames, rows and columns in tokens.
+            grid_sizes: of each sample's tokens, see `rope_apply`.
             freqs: upstream's [P, D / 2] tables, or the [B or 1, L, 1, D / 2]
                 rotation of every token that `WanModel` shares between layers.
             ref: reference slot of this block.
+            attend: computes the attention.
 
         Returns:
             [B, L, C].
@@ -127,11 +127,11 @@ class WanSelfAttention(nn.Module):
         k = self.heads(self.norm_k(self.k(x)))
         v = self.heads(self.v(x))
         q_rotated = rotate(q, freqs, v.dtype)
-        x = attention(
+        x = attend(
             q_rotated, rotate(k, freqs, v.dtype), v,
             k_lens=seq_lens, window_size=self.window_size)
         if ref is not None:
-            x = ref(q, k, v, x, grid_sizes, freqs, q_rotated)
+            x = ref(q, k, v, x, q_rotated)
         return self.out(x)
 
 
@@ -148,25 +148,33 @@ class WanT2VCrossAttention(WanSelfAttention):
     def forward(
         self,
         x: torch.Tensor,
-        context: torch.Tensor,
+        context: torch.Tensor | tuple[torch.Tensor, ...],
         context_lens: torch.Tensor | None,
-        cache: TextContext | None = None,
+        cross: CrossSlot | None = None,
+        attend: Attend = attention,
     ) -> torch.Tensor:
-        r"""[B, L, C] and context [B, Lt, C] -> [B, L, C].
+        r"""Attend to the text.
 
-        `context_lens` [B] are true lengths of the text, None for all of it.
+        Args:
+            x: [B, L, C].
+            context: [B, Lt, C], or what `keys_values` has made of it.
+            context_lens: [B], true lengths of the text; None for all of it.
+            cross: slot of this block.
+            attend: computes the attention.
+
+        Returns:
+            [B, L, C].
         """
         q = self.heads(self.norm_q(self.q(x.to(self.q.weight.dtype))))
-        if cache is None:
-            kv = self.keys_values(context)
-        else:
-            kv = cache.keys_values(self, context)
-            cache.observe(self, q)
-        return self.out(self.attend(q, *kv, context_lens))
-
-    def attend(self, q, k, v, context_lens):
-        r"""Text attention alone; image to video adds its own."""
-        return attention(q.to(v.dtype), k, v, k_lens=context_lens)
+        k, v, *image = context if isinstance(context, tuple) \
+            else self.keys_values(context)
+        x = attend(q.to(v.dtype), k, v, k_lens=context_lens)
+        # Both results are added before the one output projection.
+        if image:
+            x = x + attend(q.to(v.dtype), *image)
+        if cross is not None:
+            x = cross(q, k, v, x)
+        return self.out(x)
 
 
 class WanI2VCrossAttention(WanT2VCrossAttention):
@@ -194,11 +202,6 @@ class WanI2VCrossAttention(WanT2VCrossAttention):
         v_img = self.heads(self.v_img(image))
         text = context[:, -T5_CONTEXT_TOKEN_NUMBER:]
         return *super().keys_values(text), k_img.to(v_img.dtype), v_img
-
-    def attend(self, q, k, v, k_img, v_img, context_lens):
-        r"""Both results are added before the one output projection."""
-        return super().attend(q, k, v, context_lens) + attention(
-            q.to(v.dtype), k_img, v_img)
 
 
 WAN_CROSSATTENTION_CLASSES = {

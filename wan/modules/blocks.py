@@ -1,17 +1,21 @@
 r"""The transformer's block, and the layers around the blocks."""
 import math
+from collections.abc import Sequence
 from contextlib import nullcontext
 
 import torch
 import torch.nn as nn
 import torch.nn.functional as F
 
+from .attention import attention
 from .attention_layers import (
     WAN_CROSSATTENTION_CLASSES,
+    Attend,
+    CrossSlot,
     RefSlot,
-    TextContext,
     WanSelfAttention,
 )
+from .rope import Grid
 
 FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER = 257 * 2
 
@@ -89,22 +93,24 @@ class WanAttentionBlock(nn.Module):
         x: torch.Tensor,
         e: torch.Tensor,
         seq_lens: torch.Tensor | None,
-        grid_sizes: torch.Tensor,
+        grid_sizes: torch.Tensor | Sequence[Grid],
         freqs: torch.Tensor,
-        context: torch.Tensor,
+        context: torch.Tensor | tuple[torch.Tensor, ...],
         context_lens: torch.Tensor | None,
         ref: RefSlot | None = None,
-        cache: TextContext | None = None,
+        cross: CrossSlot | None = None,
+        attend: Attend = attention,
     ) -> torch.Tensor:
         r"""One block.
 
         Args:
             x: [B, L, C].
             e: [B, 6, C], float32, the projected timestep.
-            seq_lens, grid_sizes, freqs, ref: see `WanSelfAttention`.
-            context: [B, Lt, C], embedded text (behind the image's tokens).
+            seq_lens, grid_sizes, freqs, ref, attend: see `WanSelfAttention`.
+            context: [B, Lt, C], embedded text (behind the image's tokens), or
+                this block's keys and values of a `TextKV`.
             context_lens: [B] or None for the whole context.
-            cache: keeps the context's keys and values between calls.
+            cross: slot of the cross-attention.
 
         Returns:
             [B, L, C] in float32: the residual stream is never rounded.
@@ -114,9 +120,10 @@ class WanAttentionBlock(nn.Module):
                 self.modulation.float() + e).chunk(6, dim=1)
         y = self.self_attn(
             modulate(self.norm1(x), scale1, shift1), seq_lens, grid_sizes,
-            freqs, ref)
+            freqs, ref, attend)
         x = gated(x, y, gate1)
-        x = x + self.cross_attn(self.norm3(x), context, context_lens, cache)
+        x = x + self.cross_attn(
+            self.norm3(x), context, context_lens, cross, attend)
         y = modulate(self.norm2(x), scale2, shift2)
         y = self.ffn(y.to(self.ffn[0].weight.dtype))
         return gated(x, y, gate2)

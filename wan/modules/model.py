@@ -1,8 +1,10 @@
 r"""The diffusion transformer of Wan2.1 (arXiv 2503.20314, section 4.2)."""
 import inspect
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -12,11 +14,14 @@ from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 
 from ..utils.checkpoint import CheckpointError, load_weights, weight_files
+from .attention import attention
 from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
     WAN_CROSSATTENTION_CLASSES,
+    Attend,
+    CrossSlot,
     RefSlot,
-    TextContext,
+    TextKV,
     WanI2VCrossAttention,
     WanRMSNorm,
     WanSelfAttention,
@@ -31,6 +36,8 @@ from .blocks import (
     full_precision,
 )
 from .rope import (
+    Grid,
+    as_grids,
     rope_apply,
     rope_params,
     rotate,
@@ -43,10 +50,12 @@ __all__ = [
     'FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER',
     'T5_CONTEXT_TOKEN_NUMBER',
     'WAN_CROSSATTENTION_CLASSES',
+    'CrossSlot',
     'Head',
     'MLPProj',
     'RefSlot',
-    'TextContext',
+    'TextKV',
+    'Tokens',
     'WanAttentionBlock',
     'WanI2VCrossAttention',
     'WanLayerNorm',
@@ -62,6 +71,24 @@ __all__ = [
 ]
 
 MODEL_TYPES = ('t2v', 'i2v', 'flf2v', 'vace')
+
+
+class Tokens(NamedTuple):
+    r"""What stands between the embedding and the head.
+
+    Args:
+        x: [B, L, C], the residual stream.
+        e, e0: [B, C] and [B, 6, C], float32, the timestep for head and blocks.
+        grids: of each sample.
+        seq_lens: [B], tokens of each sample; None when all have L.
+        rotation: [B or 1, L, 1, D / 2], of each token.
+    """
+    x: torch.Tensor
+    e: torch.Tensor
+    e0: torch.Tensor
+    grids: tuple[Grid, ...]
+    seq_lens: torch.Tensor | None
+    rotation: torch.Tensor
 
 
 class WanModel(ModelMixin, ConfigMixin):
@@ -215,24 +242,27 @@ class WanModel(ModelMixin, ConfigMixin):
         self,
         x: Sequence[torch.Tensor],
         t: torch.Tensor,
-        context: Sequence[torch.Tensor],
+        context: Sequence[torch.Tensor] | TextKV,
         seq_len: int,
         clip_fea: torch.Tensor | None = None,
         y: Sequence[torch.Tensor] | None = None,
         ref: Sequence[RefSlot | None] | None = None,
+        cross: Sequence[CrossSlot | None] | None = None,
+        attend: Attend = attention,
     ) -> list[torch.Tensor]:
         r"""The velocity eps - z of each noisy latent.
 
         Args:
             x: B latents [C_in, F, H, W]; latents of one size run as a batch.
             t: [B], timesteps 1000 * sigma.
-            context: B text embeddings [L <= text_len, C]; a `TextContext`
-                keeps their projections for the next call.
+            context: B text embeddings [L <= text_len, C], or what
+                `project_text` has made of them.
             seq_len: longest number of tokens allowed.
-            clip_fea: [B, 257, 1280] CLIP tokens of the image, or
-                [2B, 257, 1280] for first and last frames.
+            clip_fea: see `project_text`; not needed beside a `TextKV`.
             y: B conditions [C_y, F, H, W] joined behind the latent channels.
             ref: a reference slot, or None, for each block.
+            cross: a slot of the cross-attention, or None, for each block.
+            attend: computes every attention.
 
         Returns:
             B tensors [out_dim, F, H, W] in float32.
@@ -241,45 +271,99 @@ class WanModel(ModelMixin, ConfigMixin):
             ValueError: a sample has more tokens than seq_len, a text more
                 than text_len, or the image inputs of i2v are missing.
         """
-        if self.needs_image and (clip_fea is None or y is None):
+        if not isinstance(context, TextKV):
+            context = self.embed_context(context, clip_fea)
+        tokens = self.embed(x, t, seq_len, y)
+        out = self.run_blocks(tokens, context, ref, cross, attend)
+        return self.unpatchify(self.head(out, tokens.e), tokens.grids)
+
+    def embed(
+        self,
+        x: Sequence[torch.Tensor],
+        t: torch.Tensor,
+        seq_len: int,
+        y: Sequence[torch.Tensor] | None = None,
+    ) -> Tokens:
+        r"""Latents and timesteps as tokens, arguments as of `forward`."""
+        if self.needs_image and y is None:
             raise ValueError(
                 f'A model of type {self.model_type} needs clip_fea and y.')
         if y is not None:
             x = [torch.cat(pair) for pair in zip(x, y, strict=True)]
-        x, grid_sizes, seq_lens = self.embed_latents(x, seq_len)
-        e, e0 = self.embed_time(t)
-        cache = context if isinstance(context, TextContext) else None
-        context = self.embed_context(context, clip_fea)
-        rotation = rotation_of(x, grid_sizes, self.freqs)
+        x, grids, seq_lens = self.embed_latents(x, seq_len)
+        return Tokens(x, *self.embed_time(t), grids, seq_lens,
+                      rotation_of(x, grids, self.freqs))
+
+    def run_blocks(
+        self,
+        tokens: Tokens,
+        context: torch.Tensor | TextKV,
+        ref: Sequence[RefSlot | None] | None = None,
+        cross: Sequence[CrossSlot | None] | None = None,
+        attend: Attend = attention,
+    ) -> torch.Tensor:
+        r"""The residual stream [B, L, C] behind the last block.
+
+        Whatever changes how the blocks are walked (control blocks, tokens
+        shared between processes, tokens left out) does it here.
+
+        Args:
+            tokens: from `embed`, all of a video or some of it.
+            context: from `embed_context` or `project_text`.
+            ref, cross, attend: see `forward`.
+        """
+        x = tokens.x
         for i, block in enumerate(self.blocks):
             x = block(
-                x, e0, seq_lens, grid_sizes, rotation, context, None,
-                ref=None if ref is None else ref[i], cache=cache)
-        return self.unpatchify(self.head(x, e), grid_sizes)
+                x, tokens.e0, tokens.seq_lens, tokens.grids, tokens.rotation,
+                context.blocks[i] if isinstance(context, TextKV) else context,
+                None, ref=None if ref is None else ref[i],
+                cross=None if cross is None else cross[i], attend=attend)
+        return x
+
+    def project_text(
+        self,
+        context: Sequence[torch.Tensor],
+        clip_fea: torch.Tensor | None = None,
+    ) -> TextKV:
+        r"""Every block's keys and values of a batch of prompts.
+
+        Args:
+            context: B text embeddings [L <= text_len, C].
+            clip_fea: [B, 257, 1280] CLIP tokens of the image, or
+                [2B, 257, 1280] for first and last frames.
+
+        Raises:
+            ValueError: a text has more than text_len tokens, or the image of
+                i2v is missing.
+        """
+        embedded = self.embed_context(context, clip_fea)
+        return TextKV(tuple(
+            block.cross_attn.keys_values(embedded) for block in self.blocks))
 
     def embed_latents(self, x, seq_len):
-        r"""Latents to tokens [B, L, C], grid sizes [B, 3], lengths or None."""
+        r"""Latents to tokens [B, L, C], B grids, lengths [B] or None."""
         dtype = self.patch_embedding.weight.dtype
         if len({u.shape for u in x}) == 1:
             tokens = self.patch_embedding(torch.stack(list(x)).to(dtype))
-            grid_sizes = torch.tensor([tokens.shape[2:]] * len(x))
+            grids = (tuple(tokens.shape[2:]),) * len(x)
             # Every sum with the residual stream keeps its memory layout.
             tokens = tokens.flatten(2).transpose(1, 2).contiguous()
             seq_lens = None
             longest = tokens.size(1)
         else:
             parts = [self.patch_embedding(u[None].to(dtype)) for u in x]
-            grid_sizes = torch.tensor([p.shape[2:] for p in parts])
-            seq_lens = grid_sizes.prod(1)
-            longest = int(seq_lens.max())
+            grids = tuple(tuple(p.shape[2:]) for p in parts)
+            lengths = [math.prod(grid) for grid in grids]
+            seq_lens, longest = torch.tensor(lengths), max(lengths)
             tokens = torch.cat([
                 F.pad(p.flatten(2), (0, max(0, seq_len - n))).transpose(1, 2)
-                for p, n in zip(parts, seq_lens.tolist(), strict=True)
+                for p, n in zip(parts, lengths, strict=True)
             ]) if longest <= seq_len else None
         if longest > seq_len:
             raise ValueError(
                 f'A sample has {longest} tokens, seq_len allows {seq_len}.')
-        return tokens, grid_sizes, seq_lens
+        return tokens, grids, seq_lens
 
     def embed_time(self, t):
         r"""Timesteps [B] to e [B, C] and e0 [B, 6, C], in float32."""
@@ -297,9 +381,9 @@ class WanModel(ModelMixin, ConfigMixin):
         Padding is added before the embedding, and the model was trained to
         attend to it: there is no mask.
         """
-        cache = context if isinstance(context, TextContext) else None
-        if cache is not None and cache.embedded is not None:
-            return cache.embedded
+        if self.needs_image and clip_fea is None:
+            raise ValueError(
+                f'A model of type {self.model_type} needs clip_fea and y.')
         longest = max(u.size(0) for u in context)
         if longest > self.text_len:
             raise ValueError(
@@ -312,12 +396,12 @@ class WanModel(ModelMixin, ConfigMixin):
         if clip_fea is not None:
             image = self.img_emb(clip_fea)
             embedded = torch.cat([image, embedded.to(image.dtype)], dim=1)
-        if cache is not None:
-            cache.embedded = embedded
         return embedded
 
     def unpatchify(
-        self, x: Sequence[torch.Tensor], grid_sizes: torch.Tensor
+        self,
+        x: Sequence[torch.Tensor],
+        grid_sizes: torch.Tensor | Sequence[Grid],
     ) -> list[torch.Tensor]:
         r"""Tokens [L, patch volume * C] of each sample to [C, F, H, W]."""
         pt, ph, pw = self.patch_size
@@ -326,7 +410,8 @@ class WanModel(ModelMixin, ConfigMixin):
                 u[:f * h * w],
                 '(f h w) (pt ph pw c) -> c (f pt) (h ph) (w pw)',
                 f=f, h=h, w=w, pt=pt, ph=ph, pw=pw).float()
-            for u, (f, h, w) in zip(x, grid_sizes.tolist(), strict=True)
+            for u, (f, h, w) in zip(
+                x, as_grids(grid_sizes), strict=True)
         ]
 
     def init_weights(self) -> None:

@@ -1,6 +1,6 @@
 r"""Where a token is in time and in the video, as numbers for the model."""
+import math
 from collections.abc import Sequence
-from functools import lru_cache
 
 import torch
 import torch.nn.functional as F
@@ -32,24 +32,30 @@ def rope_params(
     Always real numbers on the CPU, also when a model is built on the meta
     device: the table is no parameter and no checkpoint brings it.
     """
-    exponent = torch.arange(0, dim, 2, device='cpu').double() / dim
-    angle = torch.outer(
-        torch.arange(max_seq_len, device='cpu').double(),
-        theta ** -exponent)
+    return _turns(torch.arange(max_seq_len, device='cpu'), dim // 2, theta)
+
+
+def _turns(positions, half, theta=10000.):
+    r"""Rotations of one axis at positions [L]: [L, half] in complex128."""
+    exponent = torch.arange(half, dtype=torch.float64, device='cpu') / half
+    angle = torch.outer(positions.double().cpu(), theta ** -exponent)
     return torch.polar(torch.ones_like(angle), angle)
 
 
-@lru_cache(maxsize=4)
+# (frames, rows, columns) in tokens.
+Grid = tuple[int, int, int]
+
+
 def rotation_table(
-    grids: tuple[tuple[int, int, int], ...],
+    grids: Sequence[Grid],
     freqs: torch.Tensor,
     seq_len: int,
-    device: torch.device,
+    device: torch.device | str,
 ) -> torch.Tensor:
-    r"""The rotation of every token, made once per shape for all layers.
+    r"""The rotation of every token, made once a forward for all layers.
 
     Args:
-        grids: (frames, rows, columns) in tokens of each sample.
+        grids: of each sample.
         freqs: [P, D / 2], the tables of the three axes side by side.
         seq_len: length to fill up to; tokens past a grid are not rotated.
 
@@ -61,26 +67,24 @@ def rotation_table(
     """
     half = freqs.size(1)
     sizes = [half - 2 * (half // 3), half // 3, half // 3]
+    # The small tables go to the device, rounded, and are spread out there.
+    parts = torch.view_as_real(freqs).float().to(device).split(sizes, dim=1)
     tables = []
-    # A table made while inferring must stay usable in a training step.
-    with torch.inference_mode(False):
-        for grid in grids:
-            if max(grid) > freqs.size(0):
-                raise ValueError(
-                    f'Token grid {grid} exceeds {freqs.size(0)} positions.')
-            axes = [
-                part[:n].view([-1 if i == axis else 1 for i in range(3)]
-                              + [part.size(1)]).expand(*grid, -1)
-                for axis, (part, n) in enumerate(
-                    zip(freqs.split(sizes, dim=1), grid, strict=True))
-            ]
-            table = torch.cat(axes, dim=-1).flatten(0, 2)
-            tables.append(F.pad(
-                torch.view_as_real(table),
-                (0, 0, 0, 0, 0, seq_len - table.size(0))))
-            tables[-1][table.size(0):, :, 0] = 1
-        stacked = torch.view_as_complex(torch.stack(tables).float())
-        return stacked.unsqueeze(2).to(device)
+    for grid in grids:
+        if max(grid) > freqs.size(0):
+            raise ValueError(
+                f'Token grid {grid} exceeds {freqs.size(0)} positions.')
+        axes = [
+            part[:n].view([-1 if i == axis else 1 for i in range(3)]
+                          + [part.size(1), 2]).expand(*grid, -1, -1)
+            for axis, (part, n) in enumerate(zip(parts, grid, strict=True))
+        ]
+        table = torch.cat(axes, dim=-2).flatten(0, 2)
+        if len(table) < seq_len:
+            table = F.pad(table, (0, 0, 0, 0, 0, seq_len - len(table)))
+            table[math.prod(grid):, :, 0] = 1
+        tables.append(table)
+    return torch.view_as_complex(torch.stack(tables)).unsqueeze(2)
 
 
 def rotate(
@@ -106,13 +110,15 @@ def rotate(
 
 
 def rope_apply(
-    x: torch.Tensor, grid_sizes: torch.Tensor, freqs: torch.Tensor
+    x: torch.Tensor,
+    grid_sizes: torch.Tensor | Sequence[Grid],
+    freqs: torch.Tensor,
 ) -> torch.Tensor:
     r"""Rotate tokens by their place in the video (RoFormer, 2104.09864).
 
     Args:
         x: [B, L, N, D].
-        grid_sizes: [B, 3], frames, rows and columns of each sample's tokens.
+        grid_sizes: [B, 3], or B `Grid`s, of each sample's tokens.
         freqs: [P, D / 2] complex, the tables of the three axes side by side.
 
     Returns:
@@ -122,13 +128,22 @@ def rope_apply(
 
 
 def rotation_of(
-    x: torch.Tensor, grid_sizes: torch.Tensor, freqs: torch.Tensor
+    x: torch.Tensor,
+    grid_sizes: torch.Tensor | Sequence[Grid],
+    freqs: torch.Tensor,
 ) -> torch.Tensor:
     r"""The `rotation_table` of x's tokens, arguments as of `rope_apply`."""
-    grids = tuple(map(tuple, grid_sizes.tolist()))
+    grids = as_grids(grid_sizes)
     # Samples of one shape share one row of the table.
     grids = grids[:1] if len(set(grids)) == 1 else grids
-    return rotation_table(grids, freqs.cpu(), x.size(1), x.device)
+    return rotation_table(grids, freqs, x.size(1), x.device)
+
+
+def as_grids(grid_sizes: torch.Tensor | Sequence[Grid]) -> tuple[Grid, ...]:
+    r"""Upstream's [B, 3] tensor, or what is as plain numbers already."""
+    if isinstance(grid_sizes, torch.Tensor):
+        return tuple(map(tuple, grid_sizes.tolist()))
+    return tuple(grid_sizes)
 
 
 def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
@@ -143,19 +158,15 @@ def rotation_at(positions: torch.Tensor, head_dim: int) -> torch.Tensor:
         whole positions.
     """
     side = head_dim // 6
-    angles = []
-    for axis, half in enumerate((head_dim // 2 - 2 * side, side, side)):
-        exponent = torch.arange(
-            half, dtype=torch.float64, device='cpu') / half
-        angles.append(torch.outer(
-            positions[:, axis].double().cpu(), 10000. ** -exponent))
-    angle = torch.cat(angles, dim=1)[None, :, None]
-    return torch.polar(torch.ones_like(angle), angle).to(torch.complex64)
+    turns = torch.cat([
+        _turns(positions[:, axis], half) for axis, half in enumerate(
+            (head_dim // 2 - 2 * side, side, side))], dim=1)
+    return turns[None, :, None].to(torch.complex64)
 
 
 def token_grid(
     latent_shape: Sequence[int], patch_size: Sequence[int]
-) -> tuple[int, int, int]:
-    r"""Tokens (frames, rows, columns) of a latent [C, T, h, w]."""
+) -> Grid:
+    r"""Tokens of a latent [C, T, h, w]."""
     return tuple(n // p for n, p in zip(
         latent_shape[1:], patch_size, strict=True))

@@ -243,10 +243,6 @@ class WanVAE:
         ValueError: `mean` or `std` do not have `z_dim` values.
     """
 
-    tile: tuple[int, int] | None = None
-    # Set by whoever shows progress.
-    on_chunk: OnChunk | None = None
-
     def __init__(self, z_dim: int = 16,
                  vae_pth: str = 'cache/vae_step_411000.pth',
                  dtype: torch.dtype = torch.float,
@@ -254,8 +250,7 @@ class WanVAE:
                  tiling: bool = False) -> None:
         self.dtype = dtype
         self.device = device
-        if tiling:
-            self.tile = TILE
+        self.tile = TILE if tiling else None
         path = find_weights(vae_pth)
         config = OFFICIAL | {'z_dim': z_dim, 'mean': MEAN, 'std': STD}
         config |= sidecar(path)
@@ -274,7 +269,9 @@ class WanVAE:
                     f'{name}; got {values.numel()}.')
         self.model = channels_last(load_weights(model, path, dtype, device))
 
-    def encode(self, videos: list[torch.Tensor]) -> list[torch.Tensor]:
+    def encode(
+        self, videos: list[torch.Tensor], on_chunk: OnChunk | None = None
+    ) -> list[torch.Tensor]:
         r"""Encode videos [3, T, H, W] in [-1, 1], one after the other.
 
         Frames past 1 + 4k are dropped. See `WanVAE_.encode`.
@@ -284,10 +281,12 @@ class WanVAE:
         """
         return [
             self.model.encode(video[None], self.scale, tile=self.tile,
-                              on_chunk=self.on_chunk)[0] for video in videos
+                              on_chunk=on_chunk)[0] for video in videos
         ]
 
-    def decode(self, zs: list[torch.Tensor]) -> list[torch.Tensor]:
+    def decode(
+        self, zs: list[torch.Tensor], on_chunk: OnChunk | None = None
+    ) -> list[torch.Tensor]:
         r"""Decode latents [z_dim, T, H, W], one after the other.
 
         Returns:
@@ -296,5 +295,5 @@ class WanVAE:
         return [
             self.model.decode(
                 z[None], self.scale, tile=self.tile,
-                on_chunk=self.on_chunk)[0].clamp_(-1, 1) for z in zs
+                on_chunk=on_chunk)[0].clamp_(-1, 1) for z in zs
         ]

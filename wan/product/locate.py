@@ -4,74 +4,75 @@ By the cross-attention to the words that name it, or by the difference that
 the prompts make to the velocity. Either is a map of the video that `refine`
 turns into a mask.
 """
-import logging
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 import torch.nn.functional as F
 
-from ..modules.model import TextContext
+from ..conditioning import Condition
+from ..modules.model import CrossSlot
 from ..modules.rope import token_grid
+from ..velocity import Denoiser
 from .filters import blur, dilate, otsu
-
-log = logging.getLogger(__name__)
+from .masks import Region
 
 # Blocks of a model of 30 whose cross-attention shows where a word is.
 MIDDLE_LAYERS = (11, 17)
 MODEL_LAYERS = 30
 
-# Levels at which the template is looked at.
+# Sigmas at which the template is looked at.
 SIGMAS = (0.8, 0.6)
 
 # Ends of a map's values: what lies beyond are outliers.
 QUANTILES = (0.01, 0.999)
 # Standard deviation of the blur over time, in latent frames.
 TIME_BLUR = 0.5
+# Blur (standard deviation) and dilation of the mask as shares of the frame's
+# shorter side: it is to stay coarse, see `mask_to_latent`.
+SMOOTH, GROW = 0.03, 0.03
 
 
-class WordAttention(TextContext):
-    r"""A text context that records where its words are looked at.
+class WordAttention:
+    r"""Records where in the video a prompt's words are looked at.
 
-    Given to `WanModel` in place of a plain list, it keeps the probability
+    Its `slots`, given to the model's cross-attentions, keep the probability
     with which each video token attends to the chosen text tokens: the mean
     over these, over heads, samples, the middle layers and all forwards.
 
     Args:
-        embeddings: as for `TextContext`; the samples share their text.
         positions: of the words' tokens, see `token_positions`.
-        layers: the model's number of blocks.
+        depth: the model's number of blocks.
         chunk: queries at a time, which bounds the memory.
     """
 
     def __init__(
-        self,
-        embeddings: Sequence[torch.Tensor],
-        positions: Sequence[int],
-        layers: int,
-        chunk: int = 1024,
+        self, positions: Sequence[int], depth: int, chunk: int = 1024
     ):
-        super().__init__(embeddings)
         first, last = MIDDLE_LAYERS
         self.positions = list(positions)
         self.layers = range(
-            first * layers // MODEL_LAYERS,
-            math.ceil((last + 1) * layers / MODEL_LAYERS))
+            first * depth // MODEL_LAYERS,
+            math.ceil((last + 1) * depth / MODEL_LAYERS))
+        self.depth = depth
         self.chunk = chunk
         self.total: torch.Tensor | float = 0.
         self.count = 0
 
-    def observe(self, attn: torch.nn.Module, q: torch.Tensor) -> None:
-        r"""Adds one layer's probabilities; queries [B, L, N, D]."""
-        # Blocks run in order, so their projections were cached in order.
-        if list(self.projected).index(attn) not in self.layers:
-            return
-        keys = self.projected[attn][0].float()
+    @property
+    def slots(self) -> list[CrossSlot | None]:
+        r"""For each block; only those of the middle layers look."""
+        return [self._look if i in self.layers else None
+                for i in range(self.depth)]
+
+    def _look(self, q, k, v, x):
+        keys = k.float()
         self.total = self.total + torch.cat([
             self._probability(part.float(), keys)
             for part in q.split(self.chunk, dim=1)
         ])
         self.count += 1
+        return x
 
     def _probability(self, q, keys):
         r"""[B, l, N, D] and [B, Lt, N, D] -> [l]."""
@@ -86,127 +87,111 @@ class WordAttention(TextContext):
             ValueError: no forward was seen.
         """
         if not self.count:
-            raise ValueError('No forward has been given this context.')
+            raise ValueError('No forward has been given these slots.')
         return (self.total / self.count).view(*grid)
 
 
 def find_product(
-    model: Callable,
+    denoiser: Denoiser,
     latent: torch.Tensor,
-    prompts: Mapping[str, torch.Tensor],
+    conditions: Mapping[str, Condition],
     words: Mapping[str, Sequence[int]],
     generator: torch.Generator,
-) -> torch.Tensor:
+) -> Region:
     r"""The product's place in a template, from what the model sees in it.
 
     Args:
-        model: a `WanModel`.
+        denoiser: the model.
         latent: the template, [C, T, h, w]; it is noised here.
-        prompts: embeddings [L, C] of 'source' and 'target'.
+        conditions: of the prompts 'source' and 'target'.
         words: for either prompt, or one of them, the positions of the words
             that name the product. Without any, the velocities are compared.
         generator: of the noise.
 
     Returns:
-        [T, h, w], 0 or 1.
+        The region; everything, and not `found`, when nothing tells.
     """
-    grid = token_grid(latent.shape, model.patch_size)
-    probes = {
-        name: WordAttention([prompts[name]], positions, len(model.blocks))
-        for name, positions in words.items()
-    }
-    contexts = probes or {
-        name: [prompts[name]] for name in ('source', 'target')}
+    model = denoiser.model
+    probes = {name: WordAttention(positions, len(model.blocks))
+              for name, positions in words.items()}
     differences = []
     for sigma in SIGMAS:
         noise = torch.randn(
             latent.shape, generator=generator, device=generator.device)
         x = (1 - sigma) * latent + sigma * noise.to(latent)
-        t = torch.tensor([1000. * sigma], device=latent.device)
         v = {
-            name: model([x], t=t, context=context, seq_len=math.prod(grid))[0]
-            for name, context in contexts.items()
-        }
+            name: denoiser(
+                [x], denoiser.timestep(sigma), conditions[name],
+                cross=probes[name].slots if probes else None)[0]
+            for name in probes or ('source', 'target')}
         if not probes:
             differences.append(v['target'] - v['source'])
     if not probes:
-        return velocity_mask(differences)
-    maps = [probe.map(grid) for probe in probes.values()]
-    return attention_mask(maps, latent.shape)
+        cells = velocity_mask(differences)
+    else:
+        grid = token_grid(latent.shape, model.patch_size)
+        cells = attention_mask(
+            [probe.map(grid) for probe in probes.values()], latent.shape)
+    if cells is None:
+        return Region(torch.ones(latent.shape[1:]).to(latent), found=False)
+    return Region(cells)
 
 
 def attention_mask(
     maps: Sequence[torch.Tensor],
     latent_shape: Sequence[int],
-    **options: float | None,
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     r"""The product's place from the attention to its words.
 
     Args:
         maps: [f, h, w] in tokens, one for each group of words; each counts
             alike, whatever its size.
         latent_shape: ends in (T, h, w).
-        options: of `refine`.
 
     Returns:
-        [T, h, w], 0 or 1.
+        As of `refine`.
     """
     mean = sum(_normalised(m.float()) for m in maps) / len(maps)
     heat = F.interpolate(
         mean[None, None], tuple(latent_shape[-3:]), mode='trilinear')
-    return refine(heat[0, 0], **options)
+    return refine(heat[0, 0])
 
 
 def velocity_mask(
-    differences: Sequence[torch.Tensor], **options: float | None
-) -> torch.Tensor:
+    differences: Sequence[torch.Tensor]
+) -> torch.Tensor | None:
     r"""The product's place from where two prompts' velocities differ.
 
     Args:
         differences: [C, T, h, w], target minus source without guidance, at
-            some levels or noises.
-        options: of `refine`.
+            some sigmas or noises.
 
     Returns:
-        [T, h, w], 0 or 1.
+        As of `refine`.
     """
     heat = sum(d.float().square().mean(0).sqrt() for d in differences)
-    return refine(heat / len(differences), **options)
+    return refine(heat / len(differences))
 
 
-def refine(
-    heat: torch.Tensor,
-    threshold: float | None = None,
-    smooth: float = 0.03,
-    grow: float = 0.03,
-) -> torch.Tensor:
+def refine(heat: torch.Tensor) -> torch.Tensor | None:
     r"""A map that is high at the product to a mask: blur, cut, dilate.
+
+    It is cut between its lowest and highest value, outliers aside, where
+    Otsu's method separates them best.
 
     Args:
         heat: [T, h, w], of any scale.
-        threshold: in [0, 1] between the map's lowest and highest value,
-            outliers aside; None chooses Otsu's.
-        smooth, grow: blur (standard deviation) and dilation as shares of
-            the frame's shorter side. The mask is to stay coarse, see
-            `mask_to_latent`.
 
     Returns:
-        [T, h, w], 0 or 1; all ones, with a warning in the log, when the map
-        tells nothing apart.
+        [T, h, w], 0 or 1; None when the map tells nothing apart.
     """
     side = min(heat.shape[1:])
     heat = blur(heat.float(), TIME_BLUR, 0)
     for dim in (1, 2):
-        heat = blur(heat, smooth * side, dim)
+        heat = blur(heat, SMOOTH * side, dim)
     heat = _normalised(heat)
-    cut = otsu(heat) if threshold is None else threshold
-    mask = dilate((heat > cut).float(), math.ceil(grow * side))
-    if mask.min() == mask.max():
-        log.warning(
-            'The product was not found in the video: the edit is not '
-            'limited to a part of it. A mask can be given instead.')
-        return torch.ones_like(mask)
-    return mask
+    mask = dilate((heat > otsu(heat)).float(), math.ceil(GROW * side))
+    return None if mask.min() == mask.max() else mask
 
 
 def _normalised(heat: torch.Tensor) -> torch.Tensor:

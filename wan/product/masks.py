@@ -5,13 +5,71 @@ latent [T, h, w] (8 x 8 pixels; latent frame 0 is frame 0, latent frame t is
 frames 4t - 3 to 4t) and tokens (2 x 2 cells of the latent).
 """
 from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 
+from ..modules.rope import Grid
 from .filters import blur, dilate
 
+# Frames of a latent frame after the first.
 TIME_STRIDE = 4
+# Most of a token: at the rim, where they would paint the product over the
+# scene, none read.
+READING_SHARE = 0.75
+
+
+@dataclass(frozen=True)
+class Region:
+    r"""Where an edit may change the video.
+
+    Args:
+        cells: [T, h, w] on the latent's grid, 1 at the product, else 0.
+        found: False when nothing told the product apart and the region is
+            everything.
+    """
+    cells: torch.Tensor
+    found: bool = True
+
+    @classmethod
+    def given(
+        cls, mask: torch.Tensor, latent_shape: Sequence[int], grow: int = 0
+    ) -> 'Region':
+        r"""Of a mask [1 or F, H, W], dilated by some cells.
+
+        Raises:
+            ValueError: see `mask_to_latent`.
+        """
+        return cls(dilate(mask_to_latent(mask, latent_shape), grow))
+
+    @property
+    def limits(self) -> bool:
+        r"""Whether anything lies outside."""
+        return bool((self.cells < 1).any())
+
+    def to(self, device: torch.device | str) -> 'Region':
+        r"""The same with its cells on a device."""
+        return replace(self, cells=self.cells.to(device))
+
+    def joined(self, mask: torch.Tensor) -> 'Region':
+        r"""With the places of another mask [F, H, W], if it marks any."""
+        if not mask.any():
+            return self
+        other = mask_to_latent(mask, self.cells.shape).to(self.cells)
+        return replace(self, cells=torch.maximum(self.cells, other))
+
+    def tokens(self, grid: Grid) -> torch.Tensor:
+        r"""[f * h * w], bool, the tokens that read a reference."""
+        return token_mask(self.cells, grid, READING_SHARE)
+
+    def boxes(self, grid: Grid) -> torch.Tensor:
+        r"""[f, 4], the box around these tokens in each frame, see `boxes`."""
+        return boxes(self.tokens(grid).view(grid))
+
+    def pixels(self, video_shape: Sequence[int]) -> torch.Tensor:
+        r"""[F, H, W] on the CPU, for a video [3, F, H, W]."""
+        return upsample_mask(self.cells.cpu(), video_shape)
 
 
 def mask_to_latent(
@@ -56,7 +114,7 @@ def upsample_mask(
 ) -> torch.Tensor:
     r"""[T, h, w] on the latent's grid to pixels, (F, H, W) = `video_shape`.
 
-    The inverse of `mask_to_latent`.
+    A right inverse of `mask_to_latent`, which merges the frames of a cell.
     """
     frames, *size = video_shape[-3:]
     mask = mask.float().repeat_interleave(TIME_STRIDE, 0)[-frames:]

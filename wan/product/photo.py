@@ -1,34 +1,42 @@
 r"""The product photo: where the product is in it, and fitting it to a video."""
-import logging
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 from PIL import Image
 
 from .segment import border, segment
 
-log = logging.getLogger(__name__)
+NOT_TOLD_APART = (
+    'The product could not be told from the ground of its photo: all of the '
+    'photo is used. A transparent ground or a mask helps.')
 
 
-@dataclass(frozen=True)
 class Product:
-    r"""A product photo, with its mask if there is one beside it.
+    r"""A product photo, and where the product is in it.
+
+    Args:
+        photo: any mode.
+        mask: of the photo's size, white at the product; otherwise its
+            transparency counts, or what stands out from a plain ground.
+
+    Attributes:
+        alpha: [H, W] in [0, 1], where the product is, see `product_mask`.
+        note: a sentence for the user if that could not be told, or None.
 
     Raises:
         ValueError: a photo that is transparent everywhere, a mask of another
             size, or one that is all black.
     """
-    photo: Image.Image
-    mask: Image.Image | None = None
 
-    def __post_init__(self):
-        if _transparent(self.photo) and self.photo.convert(
+    def __init__(self, photo: Image.Image, mask: Image.Image | None = None):
+        if _transparent(photo) and photo.convert(
                 'RGBA').getchannel('A').getextrema()[1] == 0:
             raise ValueError(
                 'A product photo is transparent everywhere: it shows nothing.')
-        if self.mask is not None:
-            product_mask(self.photo, self.mask)
+        self.photo = photo
+        found = product_mask(photo, mask)
+        self.note = NOT_TOLD_APART if found is None else None
+        self.alpha = torch.ones(photo.height, photo.width) \
+            if found is None else found
 
     @property
     def on_white(self) -> Image.Image:
@@ -39,25 +47,23 @@ class Product:
         self, size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:
         r"""Photo and mask in a frame of (width, height), `prepare_photo`."""
-        return prepare_photo(
-            self.photo, product_mask(self.photo, self.mask), size)
+        return prepare_photo(self.photo, self.alpha, size)
 
 
 def product_mask(
     image: Image.Image, mask: Image.Image | None = None
-) -> torch.Tensor:
+) -> torch.Tensor | None:
     r"""Where the product is in its photo.
 
     In this order: the given mask, the transparency of the photo, or what
-    stands out from a plain ground. If that finds nothing, the whole photo
-    counts and a warning is logged.
+    stands out from a plain ground.
 
     Args:
         image: the photo, any mode.
         mask: of the photo's size, white at the product.
 
     Returns:
-        [H, W] in [0, 1].
+        [H, W] in [0, 1]; None when it cannot be told.
 
     Raises:
         ValueError: a mask of another size, or one that is black everywhere.
@@ -78,19 +84,13 @@ def product_mask(
         found = _channel(image.convert('RGBA').getchannel('A'))
     else:
         found = segment(image.convert('RGB'))
-    if found is None or found.max() < 0.5:
-        log.warning(
-            'The product could not be told from the ground of its photo: all '
-            'of the photo is used. A transparent ground or a mask helps.')
-        return torch.ones(image.height, image.width)
-    return found
+    return None if found is None or found.max() < 0.5 else found
 
 
 def prepare_photo(
     image: Image.Image,
     mask: torch.Tensor,
     size: tuple[int, int],
-    scale: float | None = None,
 ) -> tuple[torch.Tensor, torch.Tensor]:
     r"""Fit a photo into the video's frame, its aspect kept.
 
@@ -101,24 +101,16 @@ def prepare_photo(
         image: the photo, any mode.
         mask: [H, W] from `product_mask`.
         size: (width, height) of the video in pixels.
-        scale: above 0 to 1, how much of the frame's width or height the
-            product fills, centred; None keeps the whole photo in view.
 
     Returns:
         The photo as a video of one frame, [3, 1, height, width] in [-1, 1],
         and its mask, [1, height, width] in [0, 1].
-
-    Raises:
-        ValueError: scale outside its range.
     """
-    if scale is not None and not 0 < scale <= 1:
-        raise ValueError(f'scale is {scale}, allowed is above 0 to 1.')
     photo = _on_white(image)
     whole = np.array([[0., 0.], [photo.width, photo.height]])
-    box = whole if scale is None else _box(mask)
-    factor = (scale or 1) * (size / (box[1] - box[0])).min()
+    factor = (size / whole[1]).min()
     # The frame in the photo's coordinates, and what it sees of the photo.
-    frame = box.mean(0) + np.array([[-.5], [.5]]) * size / factor
+    frame = whole.mean(0) + np.array([[-.5], [.5]]) * size / factor
     seen = frame.clip(*whole)
     place = ((seen - frame[0]) * factor).round().astype(int)
     extent = (place[1] - place[0]).clip(1)
@@ -147,13 +139,6 @@ def _ground_colour(image, mask) -> tuple[int, int, int]:
     chosen = ground if ground.any() else edge
     return tuple(
         np.median(pixels[chosen.numpy()], axis=0).astype(int).tolist())
-
-
-def _box(mask) -> np.ndarray:
-    r"""[[left, top], [right, bottom]] around a mask [H, W]."""
-    rows, columns = (mask > 0.5).nonzero(as_tuple=True)
-    return np.array([[columns.min(), rows.min()],
-                     [columns.max() + 1, rows.max() + 1]], dtype=float)
 
 
 def _transparent(image) -> bool:

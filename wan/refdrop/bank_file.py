@@ -1,6 +1,7 @@
 r"""A captured bank on disk, to fill it once for many videos of a product."""
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import sha256
 from pathlib import Path
@@ -10,7 +11,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 
 from ..utils.checkpoint import CheckpointError
-from ..utils.record import atomic_write
+from ..utils.record import atomic_write, check_writable
 from .bank import Reference
 
 
@@ -28,9 +29,24 @@ def bank_key(*parts: object) -> str:
     return digest.hexdigest()
 
 
+def check_bank(path: str | Path, photos: int) -> None:
+    r"""Check that a bank can be read or, where none is, be written.
+
+    Raises:
+        ValueError: neither, or the file is of another number of photos.
+    """
+    if not Path(path).exists():
+        return check_writable(path)
+    with _opened(path) as (metadata, _):
+        held = len(metadata['grids'])
+    if held != photos:
+        raise ValueError(
+            f'The bank {path} holds {held} photos, {photos} are given.')
+
+
 @dataclass(frozen=True)
 class BankFile:
-    r"""A file and what its bank depends on besides photos and settings."""
+    r"""A file and a key of everything its bank depends on."""
     path: Path
     key: str
 
@@ -38,37 +54,30 @@ class BankFile:
     def of(
         cls,
         path: str | Path,
-        prompt: str,
         networks: Iterable[torch.nn.Module],
+        *facts: object,
     ) -> 'BankFile':
-        r"""The file of a prompt and a checkpoint's networks."""
+        r"""The file of a checkpoint, and of a prompt, photos and settings."""
         # A sample of every weight tells which checkpoint this is.
         weights = (p.flatten()[:64] for network in networks
                    for p in network.parameters())
-        return cls(Path(path), bank_key(prompt, *weights))
+        return cls(Path(path), bank_key(*weights, *facts))
 
-    def load_or(
-        self,
-        fill: Callable[[], tuple[Reference, ...]],
-        device: torch.device | str,
-        *facts: object,
-    ) -> tuple[Reference, ...]:
-        r"""The references in the file, else filled and saved there.
-
-        Args:
-            fill: captures them.
-            device: where loaded ones go.
-            facts: photos, masks and settings they depend on.
+    def load(
+        self, device: torch.device | str
+    ) -> tuple[Reference, ...] | None:
+        r"""The references in the file, on a device; None if there is none.
 
         Raises:
             CheckpointError: see `load_bank`.
         """
-        key = bank_key(self.key, *facts)
-        if self.path.exists():
-            return tuple(r.to(device) for r in load_bank(self.path, key))
-        references = fill()
-        save_bank(self.path, references, key)
-        return references
+        if not self.path.exists():
+            return None
+        return tuple(r.to(device) for r in load_bank(self.path, self.key))
+
+    def save(self, references: Sequence[Reference]) -> None:
+        r"""Keep captured references."""
+        save_bank(self.path, references, self.key)
 
 
 def save_bank(
@@ -96,23 +105,31 @@ def load_bank(path: str | Path, key: str) -> tuple[Reference, ...]:
         CheckpointError: unreadable, or made from another photo, prompt, model
             or settings.
     """
+    with _opened(path) as (metadata, file):
+        if metadata['key'] != key:
+            raise CheckpointError(
+                f'The bank {path} was made from another photo, prompt, model '
+                f'or settings; name a new file.')
+        names = set(file.keys())
+        return tuple(
+            Reference(
+                *(tuple(file.get_tensor(f'{n}.{i}.{part}')
+                        for i in range(int(metadata['depth'])))
+                  for part in 'kv'),
+                grid=tuple(grid),
+                mask=file.get_tensor(f'{n}.mask')
+                if f'{n}.mask' in names else None)
+            for n, grid in enumerate(metadata['grids']))
+
+
+@contextmanager
+def _opened(path):
+    r"""A bank's (metadata, file); what is none raises CheckpointError."""
     try:
         with safe_open(path, 'pt') as file:
-            metadata = file.metadata() or {}
-            if metadata.get('key') != key:
-                raise CheckpointError(
-                    f'--ref_bank {path} was made from another photo, prompt, '
-                    f'model or settings; name a new file.')
-            names = set(file.keys())
-            return tuple(
-                Reference(
-                    *(tuple(file.get_tensor(f'{n}.{i}.{part}')
-                            for i in range(int(metadata['depth'])))
-                      for part in 'kv'),
-                    grid=tuple(grid),
-                    mask=file.get_tensor(f'{n}.mask')
-                    if f'{n}.mask' in names else None)
-                for n, grid in enumerate(json.loads(metadata['grids'])))
-    except (SafetensorError, OSError, KeyError) as error:
+            metadata = dict(file.metadata() or {})
+            yield metadata | {'grids': json.loads(metadata['grids'])}, file
+    except (SafetensorError, OSError, KeyError, TypeError,
+            json.JSONDecodeError) as error:
         raise CheckpointError(
-            f'--ref_bank {path} is no readable bank: {error}') from error
+            f'{path} is not a readable bank: {error}') from error

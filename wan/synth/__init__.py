@@ -6,10 +6,10 @@ from .captions import (
     full_caption,
 )
 from .render import (
-    product_mask,
     render_background,
     render_clip,
     render_photo,
+    visible_mask,
 )
 from .sampling import (
     TEST_SEEDS,
@@ -20,11 +20,11 @@ from .sampling import (
     sample_product,
 )
 from .scene import (
+    Article,
     Clip,
     Light,
     Motion,
     Pose,
-    Product,
     Prop,
     Scene,
     swap,
@@ -39,13 +39,13 @@ __all__ = [
     'Light',
     'Motion',
     'Pose',
-    'Product',
+    'Article',
     'Prop',
     'Scene',
     'caption',
     'caption_without_appearance',
     'full_caption',
-    'product_mask',
+    'visible_mask',
     'render_background',
     'render_clip',
     'render_photo',

@@ -7,10 +7,10 @@ from random import Random
 from .scene import (
     PRODUCT_COLOURS,
     SURFACE_COLOURS,
+    Article,
     Clip,
     Light,
     Motion,
-    Product,
     Scene,
 )
 from .shapes import PATTERNS, PROP_SHAPES, SHAPES
@@ -96,7 +96,7 @@ def compose(clip: Clip, told: Collection[str]) -> str:
     return ', '.join(clauses) + '.'
 
 
-def describe(product: Product, told: Collection[str] = ATTRIBUTES) -> str:
+def describe(product: Article, told: Collection[str] = ATTRIBUTES) -> str:
     r"""The product alone: 'a striped red and white star'."""
     found = [product.pattern] if 'pattern' in told else []
     if 'colours' in told:

@@ -10,7 +10,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from .scene import PRODUCT_COLOURS, SURFACE_COLOURS, Light, Product, Prop
+from .scene import PRODUCT_COLOURS, SURFACE_COLOURS, Article, Light, Prop
 from .shapes import PATTERNS, PROP_SHAPES, SHAPES, coverage
 
 OUTLINES = SHAPES | PROP_SHAPES
@@ -74,12 +74,12 @@ def locate(track: Track, size: int) -> Window:
                   track.angle)
 
 
-def cover(thing: Product | Prop, window: Window) -> Tensor:
+def cover(thing: Article | Prop, window: Window) -> Tensor:
     r"""[T, h, w]: share of each pixel that the thing covers, in [0, 1]."""
     return coverage(OUTLINES[thing.shape](window.x, window.y), window.pixel)
 
 
-def draw(thing: Product | Prop, window: Window, light: Light) -> Layer:
+def draw(thing: Article | Prop, window: Window, light: Light) -> Layer:
     r"""Cover, shadow and lit colour of a thing."""
     x, y, distance = window.x, window.y, OUTLINES[thing.shape]
     lx, ly = toward(light.angle - window.angle)
@@ -101,7 +101,7 @@ def draw(thing: Product | Prop, window: Window, light: Light) -> Layer:
                  (colour * shade).clamp_(0, 1))
 
 
-def composite(
+def lay_over(
     frames: Tensor,
     window: Window,
     colour: Tensor,
@@ -129,7 +129,7 @@ def composite(
 
 
 def paint(
-    product: Product, window: Window, inside: Tensor, palette: Sequence[Colour]
+    product: Article, window: Window, inside: Tensor, palette: Sequence[Colour]
 ) -> Tensor:
     r"""The pattern under a rim of the main colour.
 

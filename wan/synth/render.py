@@ -11,15 +11,15 @@ from .drawing import (
     OUTLINES,
     Track,
     as_column,
-    composite,
     cover,
     draw,
+    lay_over,
     locate,
     paint,
     toward,
     turned,
 )
-from .scene import SURFACE_COLOURS, Clip, Light, Pose, Product, Prop
+from .scene import SURFACE_COLOURS, Article, Clip, Light, Pose, Prop
 from .surfaces import SURFACES
 
 PHOTO_POSE = Pose(size=0.75)
@@ -38,36 +38,36 @@ def render_background(clip: Clip) -> Tensor:
                           if isinstance(item[0], Prop)])
 
 
-def product_mask(clip: Clip) -> Tensor:
+def visible_mask(clip: Clip) -> Tensor:
     r"""[T, H, W]: share of each pixel that shows the product, in [0, 1]."""
     mask = torch.zeros(1, clip.frames, clip.size, clip.size)
     for thing, track in _things(clip):
         window = locate(track, clip.size)
-        value = torch.tensor(float(isinstance(thing, Product)))
-        composite(mask, window, value.expand(1, *window.x.shape),
+        value = torch.tensor(float(isinstance(thing, Article)))
+        lay_over(mask, window, value.expand(1, *window.x.shape),
                   cover(thing, window))
     return mask[0]
 
 
 def product_map(clip: Clip) -> Tensor:
     r"""[3, T, H, W]: share of each pixel that shows the product's first,
-    second and third colour, in [0, 1]. Their sum is `product_mask`."""
+    second and third colour, in [0, 1]. Their sum is `visible_mask`."""
     shares = torch.zeros(3, clip.frames, clip.size, clip.size)
     basis = [(1., 0., 0.), (0., 1., 0.), (0., 0., 1.)]
     for thing, track in _things(clip):
         window = locate(track, clip.size)
         value = torch.zeros(3, 1, 1, 1)
-        if isinstance(thing, Product):
+        if isinstance(thing, Article):
             value = paint(
                 thing, window, OUTLINES[thing.shape](window.x, window.y),
                 basis[:len(thing.colours)])
-        composite(shares, window, value.expand(3, *window.x.shape),
+        lay_over(shares, window, value.expand(3, *window.x.shape),
                   cover(thing, window))
     return shares
 
 
 def render_photo(
-    product: Product,
+    product: Article,
     pose: Pose = PHOTO_POSE,
     size: int = 128,
     light: Light = PHOTO_LIGHT,
@@ -82,8 +82,8 @@ def render_photo(
     layer = draw(product, window, light)
     photo = as_column(PHOTO_GROUND).repeat(1, 1, size, size)
     alpha = torch.zeros(1, 1, size, size)
-    composite(photo, window, layer.colour, layer.cover)
-    composite(alpha, window, torch.ones_like(layer.cover)[None], layer.cover)
+    lay_over(photo, window, layer.colour, layer.cover)
+    lay_over(alpha, window, torch.ones_like(layer.cover)[None], layer.cover)
     pixels = torch.cat([photo, alpha])[:, 0].permute(1, 2, 0)
     return Image.fromarray((pixels * 255).round().byte().numpy())
 
@@ -96,18 +96,18 @@ def photo_pixels(photo: Image.Image) -> Tensor:
     return pixels.float() / 127.5 - 1
 
 
-def _render(clip: Clip, things: list[tuple[Product | Prop, Track]]) -> Tensor:
+def _render(clip: Clip, things: list[tuple[Article | Prop, Track]]) -> Tensor:
     surface = _surface(clip)
     frames = surface.repeat(1, clip.frames // surface.size(1), 1, 1)
     for thing, track in things:
         window = locate(track, clip.size)
         layer = draw(thing, window, clip.scene.light)
-        composite(frames, window, layer.colour, layer.cover, layer.shadow)
+        lay_over(frames, window, layer.colour, layer.cover, layer.shadow)
     return frames.mul_(2).sub_(1)
 
 
-def _things(clip: Clip) -> list[tuple[Product | Prop, Track]]:
-    r"""Product and props with their tracks on the screen, the nearest last."""
+def _things(clip: Clip) -> list[tuple[Article | Prop, Track]]:
+    r"""Article and props with their tracks on screen, the nearest last."""
     props = [(prop, _seen(_at(Pose(prop.x, prop.y, 0.0, prop.size)), clip))
              for prop in clip.scene.props]
     behind = [item for item in props if not item[0].front]

@@ -5,11 +5,11 @@ from random import Random
 from .scene import (
     PRODUCT_COLOURS,
     SURFACE_COLOURS,
+    Article,
     Clip,
     Light,
     Motion,
     Pose,
-    Product,
     Prop,
     Scene,
 )
@@ -40,12 +40,12 @@ def sample_clip(seed: int, size: int = 128, frames: int = 17) -> Clip:
                 size, frames)
 
 
-def sample_product(rng: Random) -> Product:
+def sample_product(rng: Random) -> Article:
     shape = rng.choice(tuple(SHAPES))
     pattern = rng.choice(tuple(PATTERNS))
     colours = tuple(rng.sample(tuple(PRODUCT_COLOURS), 3))
     count = rng.choice((2, 2, 3))
-    return Product(
+    return Article(
         shape, pattern, colours[:1 if pattern == 'solid' else count],
         rng.uniform(0.5, 0.62) * COARSER.get(pattern, 1.0),
         rng.uniform(-math.pi, math.pi))

@@ -36,7 +36,7 @@ SURFACE_COLOURS = {
 
 
 @dataclass(frozen=True)
-class Product:
+class Article:
     r"""An object to be sold.
 
     Args:
@@ -149,7 +149,7 @@ class Motion:
 @dataclass(frozen=True)
 class Clip:
     r"""A product in a scene, `frames` square frames of `size` pixels."""
-    product: Product
+    product: Article
     scene: Scene
     motion: Motion
     size: int = 128
@@ -162,7 +162,7 @@ class Clip:
                 f'of {self.size}.')
 
 
-def swap(clip: Clip, product: Product) -> Clip:
+def swap(clip: Clip, product: Article) -> Clip:
     r"""The same scene and motion with another product: a swap's true answer."""
     return replace(clip, product=product)
 

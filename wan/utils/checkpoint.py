@@ -44,7 +44,7 @@ def sidecar(path: str | Path) -> dict:
     of another size, such as a small one for tests, names its own there.
 
     Raises:
-        CheckpointError: the file is no JSON object.
+        CheckpointError: the file is not a JSON object.
     """
     file = Path(path).with_suffix('.json')
     if not file.is_file():
@@ -53,7 +53,7 @@ def sidecar(path: str | Path) -> dict:
         return dict(json.loads(file.read_text()))
     except (OSError, ValueError, TypeError) as error:
         raise CheckpointError(
-            f'{file} is no JSON object of sizes: {error}') from error
+            f'{file} is not a JSON object of sizes: {error}') from error
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -72,21 +72,21 @@ def weight_files(folder: str | Path) -> list[Path]:
         shards = json.loads(index.read_text())['weight_map'].values()
         names = sorted(set(map(str, shards)))
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f'{index} is no index of shards.') from error
+        raise CheckpointError(f'{index} is not an index of shards.') from error
     if any(Path(name).name != name for name in names):
         raise CheckpointError(f'{index} names files outside its folder.')
     return [find_weights(folder / name) for name in names]
 
 
 def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
-    r"""See that all parts are there, without reading them.
+    r"""Check that all parts are there, without reading them.
 
     Raises:
         ValueError: the folder is missing, or parts in it are; all are named.
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ValueError(f'--ckpt_dir {folder} is not a folder.')
+        raise ValueError(f'Checkpoint folder {folder} is not a folder.')
     missing = []
     for part in (config.t5_checkpoint, config.vae_checkpoint):
         try:

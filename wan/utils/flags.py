@@ -4,6 +4,8 @@ import dataclasses
 import inspect
 import math
 import re
+import typing
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
 
 from .utils import str2bool
@@ -12,7 +14,13 @@ T = TypeVar('T')
 
 EXPECTED = {
     bool: 'true or false', int: 'a whole number', float: 'a finite number',
-    str: 'text', tuple[float, ...]: 'numbers separated by commas'}
+    str: 'text', tuple[float, ...]: 'numbers separated by commas',
+    tuple[str, ...]: 'texts separated by commas'}
+
+
+def heading(cls: type) -> str:
+    r"""The first line of a class's docstring, as a title."""
+    return (inspect.getdoc(cls) or '').partition('\n')[0].rstrip('.')
 
 
 def argument_help(cls: type) -> dict[str, str]:
@@ -36,12 +44,13 @@ def parse(name: str, kind: object, text: object) -> object:
     """
     try:
         if kind is bool:
-            return str2bool(text if isinstance(text, bool) else str(text))
-        if kind == tuple[float, ...]:
-            parts = text if isinstance(text, (list, tuple)) \
-                else str(text).split(',')
-            return tuple(float(part) for part in parts)
-        value = kind(text)
+            return str2bool(str(text))
+        if kind in (tuple[float, ...], tuple[str, ...]):
+            return _several(typing.get_args(kind)[0], text)
+        if kind is str and isinstance(text, (list, tuple)):
+            return ','.join(map(str, text))
+        # By its text, as 17.5 is not a whole number and True is none at all.
+        value = kind(str(text))
         if kind is float and not math.isfinite(value):
             raise ValueError
         return value
@@ -50,32 +59,139 @@ def parse(name: str, kind: object, text: object) -> object:
             f'{name} is {text!r}, expected {EXPECTED[kind]}.') from error
 
 
-def add_flags(group: argparse._ActionsContainer, cls: type) -> None:
-    r"""One flag for each field that has none yet; unset flags are None."""
-    known = {a.dest for a in group._actions}
-    texts = argument_help(cls)
+def _several(kind: type, text: object) -> tuple:
+    r"""A list's items as they are, a text's between its commas."""
+    if isinstance(text, (list, tuple)):
+        return tuple(kind(part) for part in text)
+    parts = [part.strip() for part in str(text).split(',')]
+    if kind is str:
+        return tuple(filter(None, parts))
+    return tuple(kind(part) for part in parts)
+
+
+def choice(default: str | None, allowed: Iterable[str]) -> dataclasses.Field:
+    r"""A field that takes one of a few names."""
+    return dataclasses.field(
+        default=default, metadata={'choices': tuple(allowed)})
+
+
+def switch() -> dataclasses.Field:
+    r"""A field that is off, and whose flag takes no value."""
+    return dataclasses.field(default=False, metadata={'switch': True})
+
+
+def path(several: bool = False) -> dataclasses.Field:
+    r"""A field that names a file to be read, or several."""
+    return dataclasses.field(
+        default=() if several else None, metadata={'path': True})
+
+
+def path_names(cls: type) -> list[str]:
+    r"""The fields made by `path`."""
+    return [f.name for f in dataclasses.fields(cls) if 'path' in f.metadata]
+
+
+def names(*classes: type) -> list[str]:
+    r"""The fields of settings."""
+    return [f.name for cls in classes for f in dataclasses.fields(cls)]
+
+
+def check_choices(settings: object) -> None:
+    r"""Check every field made by `choice`.
+
+    Raises:
+        ValueError: a value that is not one of the allowed.
+    """
+    for field in dataclasses.fields(settings):
+        allowed = field.metadata.get('choices')
+        value = getattr(settings, field.name)
+        if allowed and value not in (*allowed, field.default):
+            raise ValueError(
+                f'{field.name} is {value!r}, allowed: {", ".join(allowed)}.')
+
+
+def kinds(cls: type) -> dict[str, object]:
+    r"""The type of each field's values, whether or not it may be None."""
+    found = {}
+    for name, hint in typing.get_type_hints(cls).items():
+        parts = [part for part in typing.get_args(hint)
+                 if part not in (type(None), ...)]
+        optional = type(None) in typing.get_args(hint)
+        found[name] = parts[0] if optional else hint
+    return {f.name: found[f.name] for f in dataclasses.fields(cls)}
+
+
+def add_flags(
+    group: argparse._ActionsContainer,
+    cls: type,
+    defaults: Mapping[str, object] | None = None,
+) -> None:
+    r"""One flag for each field that has none yet.
+
+    Args:
+        defaults: to be shown by name, in place of the fields' own.
+    """
+    known = {action.dest for action in group._actions}
+    texts, types = argument_help(cls), kinds(cls)
     for field in dataclasses.fields(cls):
-        if field.name not in known:
-            default = field.default
-            if isinstance(default, tuple):
-                default = ','.join(f'{x:g}' for x in default)
-            text = texts[field.name].rstrip('.').replace('%', '%%')
-            # A switch may stand alone or have its value.
-            switch = {'nargs': '?', 'const': True} if field.type is bool \
-                else {}
-            group.add_argument(
-                f'--{field.name}', help=f'{text} (default: {default})',
-                **switch)
+        if field.name in known:
+            continue
+        kind = types[field.name]
+        text = texts[field.name].rstrip('.')
+        default = _shown((defaults or {}).get(field.name, field.default))
+        switched = 'switch' in field.metadata
+        if default and not switched:
+            text += f' (default: {default})'
+        if switched:
+            how = {'action': 'store_true'}
+        elif kind is bool:  # may stand alone or have its value
+            how = {'type': str2bool, 'nargs': '?', 'const': True}
+        else:
+            how = {'choices': field.metadata.get('choices'),
+                   'type': kind if kind in (int, float) else None}
+        group.add_argument(
+            f'--{field.name}', default=field.default,
+            help=text.replace('%', '%%'), **how)
 
 
-def settings(args: argparse.Namespace, cls: type) -> dict[str, object]:
-    r"""The fields of a dataclass that the command line has set, parsed.
+def _shown(default: object) -> str:
+    if isinstance(default, tuple):
+        return ','.join(map(_shown, default))
+    if isinstance(default, bool):
+        return str(default).lower()
+    return '' if default is None else str(default)
+
+
+def given_flags(
+    parse: Callable[..., argparse.Namespace],
+    argv: Sequence[str],
+    settings: Iterable[str],
+) -> tuple[dict[str, object], argparse.Namespace]:
+    r"""The named settings that a command line gives, and all other flags.
+
+    Args:
+        parse: a parser's `parse_args`, or one like it.
+    """
+    absent, settings = object(), list(settings)
+    values = vars(parse(
+        argv, argparse.Namespace(**dict.fromkeys(settings, absent))))
+    given = {name: values.pop(name) for name in settings}
+    return ({name: value for name, value in given.items()
+             if value is not absent}, argparse.Namespace(**values))
+
+
+def build(cls: type[T], given: Mapping[str, object]) -> T:
+    r"""The settings with the given values, parsed.
+
+    Args:
+        given: by name, as a command line, a file or a caller has them; names
+            of other settings are passed over, None means the default.
 
     Raises:
         ValueError: a value that its field's type cannot take.
     """
-    return {
-        field.name: parse(f'--{field.name}', field.type, value)
-        for field in dataclasses.fields(cls)
-        if (value := getattr(args, field.name, None)) is not None
-    }
+    types = kinds(cls)
+    return cls(**{
+        name: parse(name, types[name], value)
+        for name, value in given.items()
+        if name in types and value is not None})

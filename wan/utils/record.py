@@ -1,7 +1,7 @@
 r"""What a run leaves behind: its name, its record, files whole or absent.
 
-Everything the package writes goes through `atomic_write`, so an interrupted or
-failed run leaves neither half a result nor a record of one.
+Every result goes through `atomic_write`, so an interrupted or failed run
+leaves neither half a result nor a record of one.
 """
 import json
 import math
@@ -13,14 +13,13 @@ import shutil
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from importlib import metadata
 from pathlib import Path
 
 import psutil
 import torch
-from tqdm import tqdm
 
 SLUG_LENGTH = 40
 MAX_NAME_BYTES = 255
@@ -52,7 +51,7 @@ def check_writable(
     suffixes: Sequence[str] = (),
     needed_bytes: int = 0,
 ) -> None:
-    r"""See that a result can be written to `path`, without creating anything.
+    r"""Check that a result can be written to `path`, without creating anything.
 
     Args:
         path: the file to be.
@@ -117,16 +116,6 @@ def default_save_path(
         again += 1
         path = Path(folder, f'{stem}_{again}{suffix}')
     return path
-
-
-def progress(iterable_or_total: Iterable | int, desc: str) -> tqdm:
-    r"""A stage's progress bar with its ETA; nothing where stderr is a log.
-
-    An iterable is passed through; a total gives a bar to `update` in a `with`.
-    """
-    if isinstance(iterable_or_total, int):
-        return tqdm(total=iterable_or_total, desc=desc, disable=None)
-    return tqdm(iterable_or_total, desc=desc, disable=None)
 
 
 class RunRecord:

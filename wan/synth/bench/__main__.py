@@ -15,7 +15,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from wan.jobs.checks import embedded_checkpoint
+from wan.jobs.checkpoint import embedded_checkpoint
 from wan.utils.program import Parser, run_program
 from wan.utils.record import check_writable
 
@@ -89,7 +89,7 @@ def prepare(
         check_writable(folder / 'results.csv')
     require_matplotlib()
     setup = Setup(
-        Path(args.ckpt_dir or embedded_checkpoint('pvtt')), args.work,
+        Path(args.ckpt_dir or embedded_checkpoint()), args.work,
         args.seeds, SIZE, FRAMES,
         WEIGHTS if WEIGHTS.is_file() else None)
     return args, rows, pairs, setup

@@ -1,50 +1,63 @@
 r"""Running a row on a pair, what rows have in common computed once."""
 import hashlib
-from collections.abc import Callable, Sequence
-from copy import copy
+from collections.abc import Mapping
+from dataclasses import replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from wan.flowalign import edit_sigmas
+from wan.conditioning import Condition
+from wan.edit_steps import EditSteps, Scene, by_branch, pastes
 from wan.product.collage import collage
-from wan.product.masks import composite, upsample_mask
+from wan.product.masks import Region, composite
 from wan.product.photo import Product
-from wan.pvtt import WanPVTT, pastes
-from wan.refdrop.config import RefConfig
+from wan.utils.progress import Progress
+from wan.velocity import Slots, Velocity
 
-from ..render import product_mask, render_background, render_clip
-from .attempt import attempt_slots
+from ..render import render_background, render_clip, visible_mask
+from .attempt import AttemptSlots
 from .measures import measure
 from .pairs import CAPTIONS, Pair
 from .rows import Row
 
 
-class Remembered:
-    r"""A model that keeps the answers it gave without a reference.
+def remembered(
+    v: Velocity,
+    conditions: Mapping[str, Condition],
+    slots: Slots | None,
+    answers: dict[bytes, Tensor],
+) -> Velocity:
+    r"""A velocity that keeps what was answered without a reference.
 
-    They depend on latent, timestep and text alone. An editing step asks for
-    the source's velocity at the same noise in every row: it is computed once.
-    An answer from memory is the one that was computed, bit for bit.
+    It depends on latent, timestep and condition alone. An editing step asks
+    for the source's velocity at the same noise in every row: it is computed
+    once. An answer from memory is the one that was computed, bit for bit.
+
+    Args:
+        v: what is asked.
+        conditions: of each branch.
+        slots: the reference that `v` reads.
+        answers: the memory, shared by all of one pair's edits.
     """
+    digests = {name: _digest(*condition.text.blocks[0])
+               for name, condition in conditions.items()}
 
-    def __init__(self, model: Callable):
-        self.model = model
-        self.answers: dict[bytes, list[Tensor]] = {}
+    def ask(latents, t):
+        keys = {
+            name: _digest(latent, torch.tensor(t)) + digests[name]
+            for name, latent in latents.items()
+            if slots is None or not slots.reads(name, t)}
+        missing = {key: name for name, key in reversed(keys.items())
+                   if key not in answers}
+        wanted = {name: latent for name, latent in latents.items()
+                  if name not in keys or missing.get(keys[name]) == name}
+        out = v(wanted, t) if wanted else {}
+        answers.update({key: out[name] for key, name in missing.items()})
+        return {name: answers[keys[name]] if name in keys else out[name]
+                for name in latents}
 
-    def __call__(
-        self, x: Sequence[Tensor], *, t: Tensor, context: Sequence[Tensor],
-        seq_len: int, ref: Sequence | None = None,
-    ) -> list[Tensor]:
-        if ref is not None:
-            return self.model(
-                x, t=t, context=context, seq_len=seq_len, ref=ref)
-        key = _digest(*x, t, *context)
-        if key not in self.answers:
-            self.answers[key] = self.model(
-                x, t=t, context=context, seq_len=seq_len)
-        return self.answers[key]
+    return ask
 
 
 def _digest(*tensors: Tensor) -> bytes:
@@ -63,13 +76,11 @@ class PairEditor:
         pair: the pair.
     """
 
-    def __init__(self, pipe: WanPVTT, pair: Pair):
+    def __init__(self, pipe: EditSteps, pair: Pair):
         self.pipe, self.pair = pipe, pair
-        # The pipeline as it is, but for the memory of its editing loop.
-        self.looping = copy(pipe)
-        self.looping.model = Remembered(pipe.model)
-        self.masks: dict[tuple, Tensor | None] = {}
-        self.goals: dict[tuple, tuple[Tensor, Tensor]] = {}
+        self.progress = Progress()
+        self.answers: dict[bytes, Tensor] = {}
+        self.places: dict[tuple, tuple[Region, Tensor | None]] = {}
 
     @cached_property
     def source(self) -> Tensor:
@@ -84,22 +95,29 @@ class PairEditor:
     @cached_property
     def regions(self) -> tuple[Tensor, Tensor, Tensor]:
         r"""Masks [T, H, W] of the new and old product, and the scene alone."""
-        return (product_mask(self.pair.truth), product_mask(self.pair.clip),
+        return (visible_mask(self.pair.truth), visible_mask(self.pair.clip),
                 render_background(self.pair.clip))
 
     @cached_property
-    def latent(self) -> Tensor:
-        r"""The template encoded."""
-        return self.pipe.encode_video(self.source)
+    def photos(self) -> dict[str, Product]:
+        r"""The right and the wrong product's photo."""
+        return {which: Product(self.pair.photo(which))
+                for which in ('right', 'wrong')}
 
     @cached_property
-    def prompts(self) -> dict[str, dict[str, Tensor]]:
-        r"""For each caption the prompts' embeddings."""
-        return {
-            caption: self.pipe.encode_prompts(
-                *self.pair.prompts(caption), self.pipe.sample_neg_prompt,
-                False)
-            for caption in CAPTIONS}
+    def scenes(self) -> dict[str, Scene]:
+        r"""For each caption the template as the model sees it."""
+        scenes = {}
+        for caption in CAPTIONS:
+            source, target = self.pair.prompts(caption)
+            words = self.pipe.blend_words(
+                source, self.pair.words[0], target, self.pair.words[1])
+            prompts = {'source': source, 'target': target,
+                       'null': self.pipe.sample_neg_prompt}
+            scenes[caption] = self.pipe.read(
+                self.source, prompts, words, self.pair.seed, False,
+                self.progress)
+        return scenes
 
     @torch.no_grad()
     def run(self, row: Row, photo: str) -> Tensor:
@@ -111,25 +129,20 @@ class PairEditor:
         if row.kind == 'copy':
             return self.source
         if row.kind in ('round_trip', 'ceiling'):
-            ceiling = row.kind == 'ceiling'
-            return self.pipe.decode(
-                self.pipe.encode_video(self.truth) if ceiling
-                else self.latent)
+            latent = self.pipe.encode_video(self.truth, self.progress) \
+                if row.kind == 'ceiling' else self.scenes[row.caption].latent
+            return self.pipe.decode(latent, self.progress)
         if row.kind == 'paste':
             size = self.source.shape[3], self.source.shape[2]
-            return collage(self.source, self.regions[1], *Product(
-                self.pair.photo(photo)).fitted(size)).video
+            return collage(self.source, self.regions[1],
+                           *self.photos[photo].fitted(size)).video
         with self.pipe.on_device(self.pipe.model, False):
-            mask, goal = self.mask(row), None
-            if row.ref is not None and pastes(
-                    row.edit, row.ref, [Product(self.pair.photo(photo))],
-                    self.given(row)):
-                goal, mask = self.goal(row, photo, mask)
+            region, goal = self.place(row, photo)
             video = self.pipe.decode(
-                self._edited(row, photo, mask, goal)).cpu()
-        if row.edit.composite and mask is not None:
-            video = composite(video, self.source, upsample_mask(
-                mask.cpu(), self.source.shape[1:]))
+                self._edited(row, photo, region, goal), self.progress).cpu()
+        if row.edit.composite and region is not None:
+            video = composite(video, self.source, region.pixels(
+                self.source.shape[1:]))
         return video
 
     def measure(self, video: Tensor) -> dict[str, float]:
@@ -137,59 +150,52 @@ class PairEditor:
         new, old, background = self.regions
         return measure(video, self.truth, self.source, new, old, background)
 
-    def mask(self, row: Row) -> Tensor | None:
-        r"""[T, h, w] on the latent's grid, None without masks."""
+    def place(
+        self, row: Row, photo: str
+    ) -> tuple[Region | None, Tensor | None]:
+        r"""The row's region, and the latent it is pulled to inside."""
         if row.mask == 'none':
-            return None
+            return None, None
+        given = row.mask == 'true'
+        pasted = row.ref is not None and pastes(
+            row.edit, [self.photos[photo]], self.regions[1] if given else None)
         # A given mask does not depend on the prompts.
-        place = row.mask, row.edit.mask_grow, \
-            '' if row.mask == 'true' else row.caption
-        if place not in self.masks:
-            source, target = self.pair.prompts(row.caption)
-            words = {}
-            if row.mask == 'words':
-                old, new = self.pair.words
-                words = self.pipe.blend_words(source, old, target, new)
-            given = self.given(row)
-            self.masks[place] = self.pipe.find_mask(
-                self.latent, self.prompts[row.caption], words, self.pair.seed
-            ) if given is None else self.pipe.given_mask(
-                self.latent, given, row.edit.mask_grow)
-        return self.masks[place]
-
-    def given(self, row: Row) -> Tensor | None:
-        r"""The old product's mask [T, H, W] if the row is given it."""
-        return self.regions[1] if row.mask == 'true' else None
-
-    def goal(
-        self, row: Row, photo: str, mask: Tensor
-    ) -> tuple[Tensor, Tensor]:
-        r"""The collage's latent and the mask of both products."""
-        place = row.edit.mask_grow, photo
-        if place not in self.goals:
-            self.goals[place] = self.pipe.pasted(
-                self.source, self.latent, mask, self.regions[1],
-                Product(self.pair.photo(photo)))
-        return self.goals[place]
+        key = (row.mask, row.edit.mask_grow, pasted and photo,
+               given or row.caption)
+        if key not in self.places:
+            scene = self.scenes[row.caption]
+            if given:
+                self.places[key] = self.pipe.place(
+                    scene, self.regions[1], row.edit,
+                    [self.photos[photo]] if pasted else [], self.progress)
+            else:
+                if row.mask == 'velocity':
+                    scene = replace(scene, words={})
+                conditions = self.pipe.conditions(scene, row.edit)
+                self.places[key] = self.pipe.find(
+                    scene, conditions, self.progress), None
+        return self.places[key]
 
     def _edited(
-        self, row: Row, photo: str, mask: Tensor | None, goal: Tensor | None
+        self, row: Row, photo: str, region: Region | None, goal: Tensor | None
     ) -> Tensor:
-        prompts, ref = self.prompts[row.caption], row.ref
-        sigmas = edit_sigmas(
-            row.edit.sample_steps, row.edit.sample_shift, row.edit.strength)
-        slots = None
-        if ref is not None:
-            product = Product(self.pair.photo(photo))
-            if row.kind == 'attempt':
-                size = self.source.shape[3], self.source.shape[2]
-                slots = attempt_slots(
-                    self.pipe, product.fitted(size)[0], prompts['target'],
-                    *ref.ref_c)
-            else:
-                slots = self.pipe.reference_slots(
-                    [product], prompts['target'], self.latent.shape, ref,
-                    sigmas, mask, self.pair.seed)
-        return self.looping.edit(
-            self.latent, prompts, row.edit, ref or RefConfig(), sigmas, mask,
-            slots, None, self.pair.seed, goal)
+        scene, slots = self.scenes[row.caption], None
+        conditions = self.pipe.conditions(scene, row.edit)
+        if row.kind == 'attempt':
+            size = self.source.shape[3], self.source.shape[2]
+            slots = AttemptSlots.of(
+                self.pipe, self.photos[photo].fitted(size)[0],
+                conditions['target'], *row.ref.ref_c)
+        elif row.ref is not None and row.ref.reads(
+                len(self.pipe.model.blocks), len(row.edit.sigmas) - 1):
+            photos = self.pipe.encode_photos(
+                scene, [self.photos[photo]], row.ref, self.progress)
+            slots = self.pipe.remember(
+                scene, photos, conditions, row.edit, row.ref, region,
+                self.progress)
+        v = remembered(
+            self.pipe.velocity(conditions, slots, row.edit.batch_branches),
+            by_branch(conditions), slots, self.answers)
+        return self.pipe.edit(
+            scene, v, row.edit, self.progress, region, goal,
+            ref_guide_scale=row.ref.own_guidance if slots else None)

@@ -14,7 +14,7 @@ from ..sampling import (
     sample_pose,
     sample_product,
 )
-from ..scene import PRODUCT_COLOURS, Clip, Pose, Product, swap
+from ..scene import PRODUCT_COLOURS, Article, Clip, Pose, swap
 from ..shapes import SHAPES
 
 # Settings are chosen on the one and reported on the other.
@@ -36,8 +36,8 @@ class Pair:
     """
     seed: int
     clip: Clip
-    product: Product
-    wrong: Product
+    product: Article
+    wrong: Article
     pose: Pose
 
     @property
@@ -92,7 +92,7 @@ def make_pair(
                 sample_pose(rng))
 
 
-def _unlike(rng: Random, shape: str, *others: Product) -> Product:
+def _unlike(rng: Random, shape: str, *others: Article) -> Article:
     r"""A product that shares neither colour nor pattern with the others."""
     taken = {other.pattern for other in others}
     product = sample_product(rng)

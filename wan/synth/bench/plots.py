@@ -29,7 +29,7 @@ STYLE = {
 
 
 def require_matplotlib() -> None:
-    r"""See that plots can be drawn.
+    r"""Check that plots can be drawn.
 
     Raises:
         ValueError: matplotlib is not installed.

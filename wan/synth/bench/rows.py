@@ -8,12 +8,12 @@ import json
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
-from wan.edit_config import EditConfig
-from wan.refdrop.config import BRANCHES, LAYERS, ROPES, RefConfig
+from wan.edit_config import PRESETS, EditConfig
+from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
 
 EDIT = EditConfig(
     sample_steps=25, strength=0.7, sample_guide_scale=7.5,
-    fg_zeta_scale=1e-3, bg_zeta_scale=1e-1)
+    fg_zeta_scale=1e-3, bg_zeta_scale=1e-1, collage_zeta_scale=0.)
 # The pull toward the template where no mask says where it may be strong.
 UNMASKED = replace(EDIT, bg_zeta_scale=1e-2)
 SDEDIT = replace(EDIT, edit_method='sdedit', sample_guide_scale=5.0)
@@ -22,12 +22,14 @@ FLOWEDIT = replace(
 QUICK_STEPS = 8
 
 # Where the ablations start.
-REF = RefConfig.from_preset('strong', ref_t='0.7', ref_collage=0.)
+REF = RefConfig(ref_c=PRESETS['strong']['ref_c'], ref_t='0.7')
 # What the paper and the design's first version say, nothing else tuned.
-PLAIN_REF = RefConfig(ref_c=(0.5,), ref_collage=0.)
-BEST_REF = RefConfig.from_preset('best')
-# Where the collage leads, strong guidance only adds halos.
-BEST_EDIT = replace(EDIT, sample_guide_scale=2.0)
+PLAIN_REF = RefConfig(ref_c=(0.5,))
+BEST_REF, BEST_EDIT = (
+    replace(settings, **{name: PRESETS['best'][name] for name in names})
+    for settings, names in (
+        (RefConfig(), ('ref_c', 'ref_t')),
+        (EDIT, ('collage_zeta_scale', 'sample_guide_scale'))))
 
 KINDS = ('copy', 'round_trip', 'ceiling', 'paste', 'edit', 'attempt')
 FAMILIES = {
@@ -104,6 +106,7 @@ FULL = Row(
     'flowalign_full', 'FlowAlign, prompt tells all', 'text', caption='full')
 HIDDEN = Row(
     'flowalign_hidden', 'FlowAlign, prompt hides the appearance', 'text')
+STRONG = Row('strong', 'RefDrop, t 0.7, c 0.7', ref=REF)
 PLAIN = Row('refdrop', 'RefDrop, t 0, c 0.5', ref=PLAIN_REF)
 # What the photo does without any attention to it.
 COLLAGE = Row(
@@ -129,7 +132,7 @@ MAIN: tuple[Row, ...] = (
     unmasked(replace(
         PLAIN, name='refdrop_unmasked', title='RefDrop, t 0, no masks')),
     PLAIN,
-    Row('strong', 'RefDrop, t 0.7, c 0.7', ref=REF),
+    STRONG,
     COLLAGE,
     BEST,
     replace(PLAIN, name='refdrop_found', mask='velocity',
@@ -142,19 +145,24 @@ QUICK: tuple[Row, ...] = tuple(
         'attempt_c0.5', 'refdrop', 'best'))
 
 
-def _varied(axis: str, field: str, values: Iterable, **others) -> tuple:
+def _varied(
+    axis: str, field: str, values: Iterable, edit: EditConfig = EDIT, **others
+) -> tuple[Row, ...]:
     r"""Rows that differ in one field of `REF`; names have no commas."""
     return tuple(
-        Row(f'{axis}={_label(value)}', f'{axis} {_label(value)}',
+        Row(f'{axis}={_label(value)}', f'{axis} {_label(value)}', edit=edit,
             ref=replace(REF, **{field: value}, **others))
         for value in values)
 
 
-def _guided(axis: str, row: Row) -> tuple[Row, ...]:
+def _edited(
+    axis: str, row: Row, field: str, values: Iterable[float]
+) -> tuple[Row, ...]:
+    r"""Rows that differ in one field of the loop."""
     return tuple(
-        replace(row, name=f'{axis}={scale:g}', title=f'{axis} {scale:g}',
-                edit=replace(row.edit, sample_guide_scale=scale))
-        for scale in GUIDANCES)
+        replace(row, name=f'{axis}={value:g}', title=f'{axis} {value:g}',
+                edit=replace(row.edit, **{field: value}))
+        for value in values)
 
 
 def _label(value: object) -> str:
@@ -192,9 +200,9 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
         for row in _varied('c_found', 'ref_c', WEIGHTS, ref_t='0')),
     # And with one: what the bank adds where the collage leads.
     'c_collage': _varied(
-        'c_collage', 'ref_c', WEIGHTS, ref_t='0',
-        ref_collage=BEST_REF.ref_collage),
-    'branches': _varied('branches', 'ref_branches', BRANCHES),
+        'c_collage', 'ref_c', WEIGHTS, ref_t='0', edit=replace(
+            EDIT, collage_zeta_scale=BEST_EDIT.collage_zeta_scale)),
+    'branches': _varied('branches', 'ref_branches', READERS),
     'rope': _varied('rope', 'ref_rope', ROPES),
     't': _varied('t', 'ref_t', LEVELS),
     'noised': _varied(
@@ -202,11 +210,13 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     'layers': _varied('layers', 'ref_layers', LAYERS),
     'stats': _varied('stats', 'ref_stats', ('none', 'norm', 'full')),
     'masks': _masks(),
-    'pull': _varied('pull', 'ref_collage', PULLS),
-    'pull_alone': _varied(
-        'pull_alone', 'ref_collage', PULLS, ref_c=(0.,)),
-    'guidance': _guided('guidance', HIDDEN),
-    'guidance_best': _guided('guidance_best', BEST),
+    'pull': _edited('pull', STRONG, 'collage_zeta_scale', PULLS),
+    'pull_alone': _edited(
+        'pull_alone', replace(STRONG, ref=replace(REF, ref_c=(0.,))),
+        'collage_zeta_scale', PULLS),
+    'guidance': _edited('guidance', HIDDEN, 'sample_guide_scale', GUIDANCES),
+    'guidance_best': _edited(
+        'guidance_best', BEST, 'sample_guide_scale', GUIDANCES),
 }
 VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
 GRID = MAIN + VARIED

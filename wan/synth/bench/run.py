@@ -11,7 +11,8 @@ from pathlib import Path
 import torch
 
 from wan.pvtt import WanPVTT
-from wan.utils.record import atomic_write, progress
+from wan.utils.progress import progress
+from wan.utils.record import atomic_write
 
 from ..judge import Judge, agreement
 from .edit import PairEditor
@@ -19,7 +20,7 @@ from .pairs import SEEDS, make_pair
 from .rows import Row
 from .store import (
     CONFIG,
-    DEVICE,
+    RUNTIME,
     SHOWN_PAIRS,
     Results,
     Setup,
@@ -145,7 +146,7 @@ def _editor(setup: Setup, number: int) -> PairEditor:
 
 @lru_cache(maxsize=1)
 def _pipeline(ckpt_dir: Path) -> WanPVTT:
-    return WanPVTT(CONFIG, ckpt_dir, device=DEVICE)
+    return WanPVTT(CONFIG, ckpt_dir, runtime=RUNTIME)
 
 
 @lru_cache(maxsize=1)

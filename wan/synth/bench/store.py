@@ -18,15 +18,22 @@ from PIL import Image
 from torch import Tensor
 
 from wan.configs import WAN_CONFIGS
-from wan.pipeline import default_dtype
+from wan.runtime import Runtime
 from wan.utils.checkpoint import check_checkpoint
 from wan.utils.image import to_bytes, unit_range
-from wan.utils.record import atomic_write, versions
+from wan.utils.record import atomic_write
+from wan.utils.sources import EDITING, source_digest
 
 from .rows import Row
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
-DEVICE = torch.device('cpu')
+RUNTIME = Runtime(device='cpu')
+# Sources that decide the clips and what is measured of an edit.
+WORLD = (
+    'synth/render', 'synth/scene', 'synth/sampling', 'synth/shapes',
+    'synth/surfaces', 'synth/drawing', 'synth/captions', 'synth/judge',
+    'synth/bench/edit', 'synth/bench/attempt', 'synth/bench/measures',
+    'synth/bench/pairs', 'synth/bench/silhouette')
 # Pairs of which frames are kept, and how many.
 SHOWN_PAIRS, SHOWN_FRAMES = 4, 5
 
@@ -65,7 +72,8 @@ class Setup:
             'checkpoint': _fingerprint(self.ckpt_dir),
             'judge': self.judge and _fingerprint(self.judge),
             'seeds': self.seeds, 'size': self.size, 'frames': self.frames,
-            'dtype': str(default_dtype(DEVICE)), 'wan': versions()['wan']}
+            'dtype': RUNTIME.resolved().dtype,
+            'sources': source_digest(*EDITING, *WORLD)}
 
     def results_file(self, row: Row) -> Path:
         r"""Where the row's results are kept."""

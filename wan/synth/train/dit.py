@@ -14,6 +14,7 @@ where the product is, as that is what samples fail in.
 """
 import json
 import logging
+from functools import partial
 from pathlib import Path
 from random import Random
 
@@ -24,9 +25,9 @@ from einops import rearrange
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from wan.modules.attention import set_attention_backend
+from wan.conditioning import Condition
+from wan.modules.attention import attention
 from wan.modules.model import WanModel
-from wan.modules.rope import rotation_of
 from wan.modules.t5 import T5Encoder
 from wan.modules.vae import WanVAE
 from wan.samplers import flow_sigmas, guided
@@ -34,6 +35,7 @@ from wan.training.loop import Schedule, fit
 from wan.utils.checkpoint import find_weights
 from wan.utils.compare import contact_sheet
 from wan.utils.record import atomic_write
+from wan.velocity import Denoiser
 
 from .. import TUNE_SEEDS, full_caption, sample_clip
 from . import text
@@ -74,8 +76,9 @@ WEIGHTS = 'diffusion_pytorch_model.safetensors'
 class TextToVideo(nn.Module):
     r"""Transformer and text encoder, trained together."""
 
-    def __init__(self):
+    def __init__(self, backend: str = 'auto'):
         super().__init__()
+        self.attend = partial(attention, backend=backend)
         self.encoder = T5Encoder(**text.SIZES, dropout=0.)
         self.transformer = WanModel(**SIZES)
         dim = SIZES['dim']
@@ -93,29 +96,28 @@ class TextToVideo(nn.Module):
         self, x: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor
     ) -> Tensor:
         r"""Velocities of x [B, C, T, h, w] at sigma [B], text as ids [B, L]."""
-        return torch.stack(self.transformer(
-            list(x), t=1000 * sigma, context=self._texts(ids, mask),
-            seq_len=x[0, 0].numel() // 4))
+        denoiser = Denoiser(self.transformer, attend=self.attend)
+        return torch.stack(denoiser(
+            list(x), denoiser.timestep(sigma),
+            Condition(tuple(self._texts(ids, mask)))))
 
     def of_tokens(
         self, x: Tensor, sigma: Tensor, ids: Tensor, mask: Tensor, kept: Tensor
     ) -> Tensor:
         r"""Velocities [B, K, 4, C] of some tokens of x, the rest left out.
 
-        For training alone, so WanModel's forward knows nothing of it.
-
         Args:
             kept: [B, K], which tokens.
         """
         model = self.transformer
-        tokens, grid, _ = model.embed_latents(list(x), x[0, 0].numel() // 4)
-        rotation = rotation_of(tokens, grid, model.freqs)
-        e, e0 = model.embed_time(1000 * sigma)
-        context = model.embed_context(self._texts(ids, mask))
-        tokens, rotation = chosen(tokens, kept), rotation[0][kept]
-        for block in model.blocks:
-            tokens = block(tokens, e0, None, grid, rotation, context, None)
-        return model.head(tokens, e).unflatten(-1, (4, -1))
+        tokens = model.embed(
+            list(x), 1000 * sigma, x[0, 0].numel() // 4)
+        some = tokens._replace(
+            x=chosen(tokens.x, kept), rotation=tokens.rotation[0][kept])
+        out = model.run_blocks(
+            some, model.embed_context(self._texts(ids, mask)),
+            attend=self.attend)
+        return model.head(out, tokens.e).unflatten(-1, (4, -1))
 
     def _texts(self, ids, mask):
         context = self.encoder(ids, mask)
@@ -188,9 +190,9 @@ def train_dit(
     data = {name: Latents(folder.parent / 'latents', name)
             for name in ('video', 'image', 'photo')}
     tokenizer = text.write_tokenizer(out)
-    network = new_network(out).to(device)
-    if device == 'cpu':  # where SDPA's backward is slow
-        set_attention_backend('matmul')
+    # On a CPU SDPA's backward is slow.
+    network = new_network(out, 'matmul' if device == 'cpu' else 'auto').to(
+        device)
     # Clips and images, whole and in part, and the sheets are each worth their
     # own kernels; past the limit torch would leave blocks uncompiled.
     torch._dynamo.config.recompile_limit = 32
@@ -253,11 +255,11 @@ def _batch(data, progress, share, rng) -> tuple[Tensor, Tensor, list[str]]:
     return torch.cat(latents), torch.cat(layouts), sum(captions, [])
 
 
-def new_network(out: Path) -> TextToVideo:
+def new_network(out: Path, backend: str = 'auto') -> TextToVideo:
     r"""With the weights in `out`, or the ones training starts from."""
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = TextToVideo()
+        network = TextToVideo(backend)
     if (out / WEIGHTS).is_file():
         log.info('Starting from the weights in %s.', out)
         network.transformer.load_state_dict(load_file(out / WEIGHTS))
@@ -275,7 +277,8 @@ def export(network: TextToVideo, out: Path) -> None:
                   temporary)
     with atomic_write(out / 'config.json') as temporary:
         temporary.write_text(json.dumps(
-            {'_class_name': 'WanModel', **SIZES}, indent=2) + '\n')
+            {'_class_name': 'WanModel', 'wan_config': 't2v-tiny', **SIZES},
+            indent=2) + '\n')
     log.info('Wrote %s', out)
 
 

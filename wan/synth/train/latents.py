@@ -18,7 +18,8 @@ from torch import Tensor
 
 from wan.configs import WAN_CONFIGS
 from wan.modules.vae import WanVAE
-from wan.utils.record import atomic_write, progress
+from wan.utils.progress import progress
+from wan.utils.record import atomic_write
 
 from .. import TRAIN_SEEDS, captions, render_clip, sample_clip
 from ..render import photo_pixels, product_map, render_photo

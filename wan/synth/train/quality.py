@@ -7,10 +7,12 @@ import torch
 from torch import Tensor
 
 from wan.configs import WAN_CONFIGS
+from wan.runtime import Runtime
 from wan.text2video import WanT2V
 from wan.utils.compare import contact_sheet
 from wan.utils.metrics import psnr
-from wan.utils.record import atomic_write, progress
+from wan.utils.progress import progress
+from wan.utils.record import atomic_write
 
 from .. import TEST_SEEDS, full_caption, render_clip, sample_clip
 from ..judge import Judge, Verdict, agreement
@@ -38,7 +40,8 @@ def measure_quality(
         clips: held-out captions to sample, each told in full.
     """
     config = WAN_CONFIGS['t2v-tiny']
-    pipe, usual = WanT2V(config, out, device=device), config.defaults['t2v']
+    pipe, usual = WanT2V(config, out, runtime=Runtime(device=device)), \
+        config.defaults
     judge = Judge.load(out.parent / 'judge.safetensors')
     rows, found = [], {}
     for seed in progress(TEST_SEEDS[:clips], 'quality'):

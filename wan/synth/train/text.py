@@ -1,38 +1,23 @@
 r"""The embedded text encoder: umT5's, small, one token a word."""
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import torch
-from tokenizers import Tokenizer, models, pre_tokenizers, processors
-from transformers import PreTrainedTokenizerFast
 
 from wan.configs import WAN_CONFIGS
 from wan.modules.t5 import T5Encoder
 from wan.modules.tokenizers import HuggingfaceTokenizer
 from wan.utils.record import atomic_write
+from wan.utils.words import SPECIAL, word_tokenizer
 
 from ..captions import VOCABULARY
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
-SPECIAL = ('<pad>', '</s>', '<unk>')
 SIZES = {
     'vocab': len(SPECIAL) + len(VOCABULARY), 'dim': 128, 'dim_attn': 128,
     'dim_ffn': 256, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
     'shared_pos': False,
 }
-
-
-def word_tokenizer(words: Sequence[str]) -> PreTrainedTokenizerFast:
-    r"""One token a word; as in umT5's, </s> ends a text and <pad> is 0."""
-    vocab = {word: i for i, word in enumerate((*SPECIAL, *words))}
-    tokenizer = Tokenizer(models.WordLevel(vocab, unk_token='<unk>'))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.TemplateProcessing(
-        single='$A </s>', special_tokens=[('</s>', 1)])
-    return PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, pad_token='<pad>', eos_token='</s>',
-        unk_token='<unk>')
 
 
 def write_tokenizer(checkpoint: Path) -> HuggingfaceTokenizer:

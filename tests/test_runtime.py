@@ -1,0 +1,43 @@
+r"""The machine as one value."""
+import pytest
+import torch
+
+from wan.runtime import Runtime, default_dtype
+
+
+def test_what_is_left_out_is_filled_in():
+    runtime = Runtime(device='cpu').resolved()
+    assert runtime.torch_device == torch.device('cpu')
+    assert runtime.torch_dtype == default_dtype(torch.device('cpu'))
+    assert runtime.offload_model is True
+    assert runtime.resolved() == runtime
+    told = Runtime(device='cpu', dtype='float32', offload_model=False)
+    assert told.resolved() == told
+    assert told.resolved().torch_dtype == torch.float32
+
+
+def test_each_runtime_has_its_own_attention():
+    q = torch.randn(1, 5, 2, 8)
+    math, matmul = (Runtime(device='cpu', attention=name)
+                    for name in ('math', 'matmul'))
+    assert math.attend.keywords == {'backend': 'math'}
+    torch.testing.assert_close(math.attend(q, q, q), matmul.attend(q, q, q))
+
+
+@pytest.mark.parametrize('given, told', [
+    ({'device': 'toaster'}, 'device toaster is not usable here'),
+    ({'device': 'meta'}, 'known are cuda, mps, cpu'),
+    ({'device': 'cpu', 'dtype': 'float16'}, "dtype is 'float16', allowed"),
+    ({'device': 'cpu', 'attention': 'sage'}, "attention is 'sage', allowed")])
+def test_what_is_not_there_is_refused(given, told):
+    with pytest.raises(ValueError, match=told):
+        Runtime(**given).resolved()
+
+
+@pytest.mark.parametrize('given', [
+    {'ulysses_size': 2}, {'ring_size': 2}, {'dit_fsdp': True}])
+def test_several_gpus_are_not_yet(given):
+    with pytest.raises(ValueError, match='needs several GPUs'):
+        Runtime(**given).check_single()
+    Runtime().check_single()
+    assert Runtime(ulysses_size=2, ring_size=3).sp_size == 6

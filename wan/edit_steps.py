@@ -1,0 +1,281 @@
+r"""The steps of an edit, with values between them.
+
+`read` the template, `place` or `find` the product in it, `remember` the
+photos, `edit` the latent. `WanPVTT.generate` takes them in turn; the benchmark
+does too, and keeps what its rows share.
+"""
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from .conditioning import Condition
+from .edit_config import EditConfig
+from .flowalign import BRANCHES, EDIT_METHODS
+from .modules.rope import token_grid
+from .pipeline import WanPipeline
+from .product.collage import collage
+from .product.locate import find_product
+from .product.masks import Region, token_mask
+from .product.photo import Product
+from .refdrop.bank_file import BankFile
+from .refdrop.config import RefConfig
+from .refdrop.photos import Photos
+from .refdrop.reading import Reader
+from .utils.progress import Progress
+from .velocity import Slots, Velocity, at_sigma, velocity
+
+
+@dataclass(frozen=True)
+class Scene:
+    r"""A template as the model sees it.
+
+    Args:
+        video: [3, F, H, W] in [-1, 1].
+        latent: [C, T, h, w], the video encoded.
+        prompts: embeddings [L, C] of 'source', 'target' and 'null'.
+        words: for either prompt the token positions that name the product.
+        seed: of all noise.
+    """
+    video: torch.Tensor
+    latent: torch.Tensor
+    prompts: Mapping[str, torch.Tensor]
+    words: Mapping[str, list[int]]
+    seed: int
+
+
+def pastes(
+    edit: EditConfig,
+    products: Sequence[Product],
+    src_mask: torch.Tensor | None,
+) -> bool:
+    r"""Whether an edit is pulled toward a collage."""
+    return bool(products) and src_mask is not None \
+        and edit.collage_zeta_scale > 0 \
+        and 'goal' in EDIT_METHODS[edit.edit_method].options
+
+
+def by_branch(
+    conditions: Mapping[str, Condition]
+) -> dict[str, Condition]:
+    r"""Conditions of prompts as those of the branches read with them."""
+    return {name: conditions[branch.prompt]
+            for name, branch in BRANCHES.items()
+            if branch.prompt in conditions}
+
+
+class EditSteps(WanPipeline):
+    r"""The steps of an edit, each callable by itself."""
+
+    def read(
+        self,
+        video: torch.Tensor,
+        prompts: Mapping[str, str],
+        words: Mapping[str, list[int]],
+        seed: int,
+        offload_model: bool,
+        progress: Progress,
+    ) -> Scene:
+        r"""Encode a template [3, 4n + 1, H, W] and its prompts.
+
+        Raises:
+            ValueError: a size or number of frames that does not fit.
+        """
+        frames, height, width = video.shape[1:]
+        self.latent_shape((width, height), frames)
+        texts = self.encode_text(prompts, offload_model, progress)
+        return Scene(
+            video, self.encode_video(video, progress), texts, words, seed)
+
+    def blend_words(
+        self, source: str, source_blend: str, target: str, target_blend: str
+    ) -> dict[str, list[int]]:
+        r"""Token positions of the named words in each prompt.
+
+        Raises:
+            ValueError: a word is not in its prompt.
+        """
+        find = self.text_encoder.tokenizer.token_positions
+        given = {'source': (source, source_blend),
+                 'target': (target, target_blend)}
+        return {
+            name: find(prompt, words)
+            for name, (prompt, words) in given.items() if words
+        }
+
+    def place(
+        self,
+        scene: Scene,
+        src_mask: torch.Tensor,
+        edit: EditConfig,
+        products: Sequence[Product],
+        progress: Progress,
+    ) -> tuple[Region, torch.Tensor | None]:
+        r"""A given mask's region, and the latent that the edit is pulled to.
+
+        With a collage the region is that of old and new product, and only
+        there does the latent [C, T, h, w] differ from the template's; without
+        one it is None.
+
+        Args:
+            src_mask: [1 or F, H, W], 1 where the template's product is.
+
+        Raises:
+            ValueError: the mask does not fit, or marks nothing.
+        """
+        region = Region.given(
+            src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
+        if not pastes(edit, products, src_mask):
+            return region, None
+        frames, height, width = scene.video.shape[1:]
+        video, alpha = collage(
+            scene.video, src_mask.expand(frames, -1, -1),
+            *products[0].fitted((width, height)))
+        region = region.joined(alpha)
+        goal = self.encode_video(video, progress)
+        return region, torch.lerp(scene.latent, goal, region.cells)
+
+    def encode_photos(
+        self,
+        scene: Scene,
+        products: Sequence[Product],
+        ref: RefConfig,
+        progress: Progress,
+        ref_bank: str | Path | None = None,
+        prompt: str = '',
+    ) -> Photos:
+        r"""The photos as they are captured, or as a bank file has them.
+
+        Args:
+            ref_bank: a file that keeps them, and the target `prompt` of which
+                they depend as well.
+
+        Raises:
+            CheckpointError: the file is not of these photos, this prompt,
+                these settings and this model.
+        """
+        # The photos stand in the frame as the video does.
+        height, width = scene.video.shape[2:]
+        fitted = [product.fitted((width, height)) for product in products]
+        grid = token_grid(scene.latent.shape, self.patch_size)
+        masks = tuple(token_mask(m, (1, *grid[1:])) for _, m in fitted)
+        noise_seed = scene.seed if ref.ref_noised else None
+        file = None
+        if ref_bank is not None:
+            file = BankFile.of(
+                ref_bank, self._networks, prompt, *fitted, *masks, ref.sigmas,
+                noise_seed)
+            kept = file.load(self.device)
+            if kept is not None:
+                return Photos((), masks, noise_seed, kept=kept)
+        latents = tuple(self.encode_video(rgb, progress) for rgb, _ in fitted)
+        return Photos(latents, masks, noise_seed, file)
+
+    @property
+    def _networks(self):
+        return self.model, self.vae.model, self.text_encoder.model
+
+    def conditions(
+        self, scene: Scene, edit: EditConfig
+    ) -> dict[str, Condition]:
+        r"""Of the prompts an edit needs; the transformer must be loaded."""
+        branches = EDIT_METHODS[edit.edit_method].branches
+        # Source and target also find the product, and tell the photo's.
+        names = {'source', 'target'} | {
+            BRANCHES[name].prompt for name in branches}
+        return {name: self.condition(scene.prompts[name])
+                for name in sorted(names)}
+
+    def find(
+        self,
+        scene: Scene,
+        conditions: Mapping[str, Condition],
+        progress: Progress,
+    ) -> Region:
+        r"""The automatic mask (method.md 6).
+
+        From the words' cross-attention, or from the difference of the
+        prompts' velocities on the noised template.
+        """
+        with progress.stage('find the product', 1, self.device):
+            return find_product(
+                self.denoiser, scene.latent, conditions, scene.words,
+                torch.Generator().manual_seed(scene.seed))
+
+    def remember(
+        self,
+        scene: Scene,
+        photos: Photos,
+        conditions: Mapping[str, Condition],
+        edit: EditConfig,
+        ref: RefConfig,
+        region: Region | None,
+        progress: Progress,
+    ) -> Reader:
+        r"""The bank of the photos, and when which branch reads it."""
+        denoiser, target = self.denoiser, conditions['target']
+        grid = token_grid(scene.latent.shape, self.patch_size)
+        tokens = boxes = None
+        if region is not None:
+            boxes = region.boxes(grid)
+            if ref.ref_query_mask:
+                tokens = region.tokens(grid)
+        with progress.stage('capture the reference', 1, self.device):
+            if ref.matched:
+                def recall(sigma):
+                    return photos.references(denoiser, target, (sigma,))
+            else:
+                bank = photos.references(denoiser, target, ref.sigmas)
+
+                def recall(sigma):
+                    return bank
+
+        steps = {denoiser.timestep(sigma): sigma
+                 for sigma in edit.sigmas.tolist() if sigma > 0}
+        return Reader(recall, ref, steps, grid, tokens, boxes, denoiser.attend)
+
+    def velocity(
+        self,
+        conditions: Mapping[str, Condition],
+        slots: Slots | None = None,
+        batch: bool = False,
+    ) -> Velocity:
+        r"""The velocities of an edit's branches, see `wan.velocity`."""
+        return velocity(self.denoiser, by_branch(conditions), slots, batch)
+
+    def edit(
+        self,
+        scene: Scene,
+        v: Velocity,
+        edit: EditConfig,
+        progress: Progress,
+        region: Region | None = None,
+        goal: torch.Tensor | None = None,
+        start: torch.Tensor | None = None,
+        ref_guide_scale: float | None = None,
+    ) -> torch.Tensor:
+        r"""Run the editing loop; gives the edited latent [C, T, h, w].
+
+        Args:
+            v: from `velocity`, or what wraps it.
+            region, goal: from `place` or `find`.
+            start: an edited latent to go back to the template from.
+            ref_guide_scale: of the reference's own guidance.
+        """
+        method, sigmas = EDIT_METHODS[edit.edit_method], edit.sigmas
+        if start is not None:
+            sigmas = sigmas.flip(0)
+        options = {
+            'zeta': edit.zeta(
+                None if region is None else region.cells, goal is not None),
+            'goal': goal, 'start': start,
+            'src_guide_scale': edit.src_guide_scale}
+        with progress.stage('edit', len(sigmas) - 1, self.device) as step:
+            return method.loop(
+                scene.latent, at_sigma(v, self.denoiser), sigmas,
+                torch.Generator().manual_seed(scene.seed),
+                guide_scale=edit.sample_guide_scale,
+                ref_guide_scale=ref_guide_scale,
+                callback=lambda i, n, x: step(i + 1, n, x),
+                **{name: options[name] for name in method.options})

@@ -1,0 +1,244 @@
+r"""Product video template transfer as a task."""
+import logging
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..edit_config import EditConfig
+from ..edit_steps import pastes
+from ..flowalign import EDIT_METHODS
+from ..product.photo import Product
+from ..pvtt import PVTTResult, WanPVTT
+from ..refdrop.bank_file import check_bank
+from ..refdrop.config import RefConfig
+from ..utils.metrics import background_report
+from ..utils.progress import Progress
+from ..utils.utils import cache_video
+from ..utils.video import probe
+from .checkpoint import Checkpoint
+from .edit_files import (
+    companions,
+    nearest_size,
+    read_clip,
+    read_mask,
+    read_products,
+    read_template,
+    write_comparison,
+    write_mask,
+)
+from .edit_settings import (
+    IDLE,
+    EditInputs,
+    EditOptions,
+    Facts,
+    preset_notes,
+)
+from .settings import JobSettings, Settings, idle_notes
+from .task import Job, Work
+from .text import negative
+
+log = logging.getLogger(__name__)
+
+# A pull that leaves no way back.
+REVERSIBLE_ZETA = 0.01
+
+
+@dataclass(frozen=True)
+class EditData:
+    r"""What was read for an edit.
+
+    Args:
+        clip: the template, [3, 4n + 1, H, W] in [-1, 1].
+        products: the photos.
+        mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
+        reverse_from: an edited clip to go back from, or None.
+        audio: the template's path when its audio fits the result.
+    """
+    clip: torch.Tensor
+    products: tuple[Product, ...]
+    mask: torch.Tensor | None
+    reverse_from: torch.Tensor | None
+    audio: str | None
+
+
+def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
+    r"""Read and check the template, the photos and the settings.
+
+    Raises:
+        ValueError: the first thing wrong, in one sentence.
+    """
+    inputs, options = settings[EditInputs], settings[EditOptions]
+    edit = settings[EditConfig].resolved(checkpoint.config)
+    ref = settings[RefConfig]
+    _check_required(inputs, options)
+    products = read_products(inputs.target_image, inputs.target_mask) \
+        if options.use_reference else ()
+    _check_reference(settings, len(products), checkpoint.model.num_layers)
+    _check_words(inputs, checkpoint)
+
+    info = probe(inputs.src_video)
+    size_name = inputs.size or nearest_size(info, checkpoint.sizes)
+    size = checkpoint.size(size_name)
+    clip, notes = read_template(inputs, info, size, checkpoint)
+    frames, mask = clip.size(1), None
+    if inputs.src_mask and options.use_mask:
+        mask = read_mask(inputs, size, frames, checkpoint)
+    facts = Facts(inputs, options, edit, ref, pastes(edit, products, mask))
+    back = _reverse(facts, size, frames, checkpoint)
+    audio = inputs.src_video if info.has_audio else None
+    if info.audio_codec == 'none':  # ffmpeg's word for one it does not know
+        audio = None
+        notes.append(
+            "The template's audio cannot be decoded; the result has none.")
+    notes += [f'{path}: {product.note}' for path, product in zip(
+        inputs.target_image, products, strict=False) if product.note]
+    notes += _reverse_notes(facts) + preset_notes(facts)
+    notes += idle_notes(IDLE, facts, settings.given)
+
+    steps = len(edit.sigmas) - 1
+    reads = bool(products) and ref.reads(checkpoint.model.num_layers, steps)
+    evaluations = len(facts.method.branches) + (
+        reads and ref.own_guidance is not None)
+    return Work(
+        settings.updated(
+            edit, replace(inputs, size=size_name, frame_num=frames)),
+        size, frames, inputs.target_prompt,
+        _stages(options, mask is not None, reads), steps, evaluations,
+        batch=evaluations if edit.batch_branches else 1,
+        bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
+        notes=tuple(notes),
+        data=EditData(clip, products, mask, back, audio))
+
+
+def _stages(
+    options: EditOptions, masked: bool, reads: bool
+) -> tuple[str, ...]:
+    r"""Of `WanPVTT.generate`, and what `run_edit` adds."""
+    stages = {
+        'encode text': True,
+        'encode': True,
+        'find the product': options.use_mask and not masked,
+        'capture the reference': reads,
+        'edit': True,
+        'decode': True,
+        'measure': options.measure,
+    }
+    return tuple(name for name, runs in stages.items() if runs)
+
+
+def _check_required(inputs: EditInputs, options: EditOptions) -> None:
+    for name in ('src_video', 'source_prompt', 'target_prompt'):
+        if not (getattr(inputs, name) or '').strip():
+            raise ValueError(f'{name} is missing.')
+    if options.use_reference and not inputs.target_image:
+        raise ValueError(
+            'target_image is missing: a photo of the new product; '
+            'use_reference false edits by text alone.')
+
+
+def _check_reference(settings: Settings, photos: int, depth: int) -> None:
+    r"""Check that what is said of the photos fits them and the model."""
+    inputs, options = settings[EditInputs], settings[EditOptions]
+    edit, ref = settings[EditConfig], settings[RefConfig]
+    if photos:
+        ref.check_photos(photos)
+    if ref.ref_layers.strip() and not ref.layers(depth):
+        raise ValueError(
+            f'ref_layers {ref.ref_layers} names no block of this model: it '
+            f'has 0 to {depth - 1}.')
+    if photos and ref.ref_rope == 'box' and not options.use_mask:
+        raise ValueError(
+            "ref_rope box needs the product's place in the video, which "
+            'use_mask false does not look for.')
+    if 'collage_zeta_scale' in settings.given and edit.collage_zeta_scale \
+            and not (photos and options.use_mask and inputs.src_mask):
+        raise ValueError(
+            f'collage_zeta_scale {edit.collage_zeta_scale} pastes a photo '
+            f'into a given mask, but use_reference is '
+            f'{options.use_reference}, use_mask {options.use_mask} and '
+            f'src_mask {inputs.src_mask or "missing"}.')
+    if options.ref_bank and ref.matched:
+        raise ValueError('ref_bank cannot keep what ref_t match refills.')
+    if options.ref_bank and photos:
+        check_bank(options.ref_bank, photos)
+
+
+def _check_words(inputs: EditInputs, checkpoint: Checkpoint) -> None:
+    r"""Check that the words to find the product by are in their prompts."""
+    for side in ('source', 'target'):
+        words = getattr(inputs, f'{side}_blend')
+        if not words:
+            continue
+        try:
+            checkpoint.tokenizer.token_positions(
+                getattr(inputs, f'{side}_prompt'), words)
+        except ValueError as error:
+            raise ValueError(f'{side}_blend: {error}') from error
+
+
+def _reverse(facts, size, frames, checkpoint) -> torch.Tensor | None:
+    r"""The clip to go back from, if that is asked for."""
+    if not facts.options.reverse:
+        return None
+    if not facts.method.reversible:
+        able = [name for name, m in EDIT_METHODS.items() if m.reversible]
+        raise ValueError(
+            f'reverse needs edit_method {" or ".join(able)}: '
+            f'{facts.edit.edit_method} cannot be reversed.')
+    return read_clip(
+        'reverse', facts.options.reverse, size, checkpoint.config.sample_fps,
+        frames, facts.inputs.fit)
+
+
+def _reverse_notes(facts: Facts) -> list[str]:
+    edit = facts.edit
+    if not facts.options.reverse or 'zeta' not in facts.method.options:
+        return []
+    inside = edit.collage_zeta_scale if facts.collage else edit.fg_zeta_scale
+    if max(inside, edit.bg_zeta_scale) <= REVERSIBLE_ZETA:
+        return []
+    return [f'Zeta above {REVERSIBLE_ZETA} erases the way back: the reverse '
+            f'of such an edit is inexact.']
+
+
+def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
+    r"""Edit a template video, and measure what became of its background."""
+    inputs, options = job.settings[EditInputs], job.settings[EditOptions]
+    data: EditData = job.work.data
+    result = pipe.generate(
+        data.clip, data.products, inputs.source_prompt, inputs.target_prompt,
+        edit=job.settings[EditConfig], ref=job.settings[RefConfig],
+        src_mask=data.mask, source_blend=inputs.source_blend,
+        target_blend=inputs.target_blend, use_mask=options.use_mask,
+        n_prompt=negative(inputs.n_prompt), ref_bank=options.ref_bank,
+        reverse_from=data.reverse_from,
+        seed=job.settings[JobSettings].base_seed,
+        offload_model=job.runtime.offload_model, round_trip=options.measure,
+        progress=progress)
+    results = job.record.results
+    for note in result.notes:
+        log.warning(note)
+        results['notes'].append(note)
+    results |= {
+        'edit': asdict(result.edit), 'reference': asdict(result.ref),
+        **{f'{name}_on': used for name, used in result.used.items()}}
+    if options.measure:
+        with progress.stage('measure'):
+            results['metrics'] = background_report(
+                result.video, data.clip, result.round_trip, result.mask)
+    return result
+
+
+def save_edit(folder: Path, job: Job, result: PVTTResult) -> None:
+    r"""Write the edited video, and its `companions` that help to judge it."""
+    data, path = job.work.data, folder / job.save_file.name
+    fps = job.checkpoint.config.sample_fps
+    mask, comparison, sheet = companions(path)
+    cache_video(
+        result.video[None], path, fps=fps, nrow=1, audio=data.audio,
+        metadata=job.record.as_metadata())
+    write_mask(mask, result, fps)
+    if job.settings[EditOptions].save_comparison:
+        write_comparison(
+            comparison, sheet, data.clip, data.products, result.video, fps)

@@ -1,0 +1,176 @@
+r"""The settings of an edit, and which of them switch others off."""
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from ..configs import SIZE_CONFIGS
+from ..edit_config import PRESETS, EditConfig
+from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
+from ..refdrop.config import RefConfig
+from ..utils.flags import check_choices, choice, names, path
+from .settings import Idle, check_frame_num
+from .task import Section
+
+
+@dataclass(frozen=True)
+class EditInputs:
+    r"""Template, product and prompts.
+
+    Args:
+        src_video: the template.
+        target_image: photos of the new product, separated by commas.
+        target_mask: masks of the photos, white is product (default: alpha
+            channel or plain ground).
+        source_prompt: describes the template.
+        target_prompt: the same with the new product.
+        n_prompt: what not to show, for flowedit and sdedit (default: the
+            model's own).
+        src_mask: video or image, white where the template's product is
+            (default: found by the model, the automatic mask).
+        source_blend: words of source_prompt that name the product, to find
+            the mask by.
+        target_blend: words of target_prompt that name the product.
+        size: width*height in pixels (default: the nearest to the template).
+        frame_num: frames of the template to edit, 4n + 1 (default: all, at
+            most 81 or what the model makes).
+        fit: how the template is brought to the size.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+    src_video: str | None = path()
+    target_image: tuple[str, ...] = path(several=True)
+    target_mask: tuple[str, ...] = path(several=True)
+    source_prompt: str = ''
+    target_prompt: str = ''
+    n_prompt: str | None = None
+    src_mask: str | None = path()
+    source_blend: str = ''
+    target_blend: str = ''
+    size: str | None = choice(None, SIZE_CONFIGS)
+    frame_num: int | None = None
+    fit: str = choice('crop', ('crop', 'pad'))
+
+    def __post_init__(self):
+        check_choices(self)
+        check_frame_num(self.frame_num)
+
+
+@dataclass(frozen=True)
+class EditOptions:
+    r"""What an edit uses and writes.
+
+    Args:
+        use_mask: edit, and read the photo, only where the product is.
+        use_reference: read the photo; false edits by text alone.
+        ref_preset: settings that go together; given ones override it.
+        ref_bank: file that keeps the photo as the model sees it, for further
+            videos of the same product.
+        reverse: an edited video from which to go back to the template.
+        measure: measure how well the background was kept, which decodes the
+            template too.
+        save_comparison: write template | photo | result as video and contact
+            sheet.
+
+    Raises:
+        ValueError: a preset that is not known.
+    """
+    use_mask: bool = True
+    use_reference: bool = True
+    ref_preset: str | None = choice(None, PRESETS)
+    ref_bank: str | None = path()
+    reverse: str | None = path()
+    measure: bool = True
+    save_comparison: bool = True
+
+    def __post_init__(self):
+        check_choices(self)
+
+
+EDIT_SETTINGS = (EditInputs, EditOptions, EditConfig, RefConfig)
+
+# The sections and the names of the original experiment files, and ours.
+EXPERIMENT = {
+    'video': Section(
+        tuple(names(EditInputs)), {'video_path': 'src_video'}),
+    'flowalign': Section(
+        (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
+            'target_guidance_scale': 'sample_guide_scale',
+            'zeta_scale': 'fg_zeta_scale',
+            'flag_attnmask': 'use_mask',
+            'use_reference_attention': 'use_reference',
+            'num_inference_steps': 'sample_steps',
+            'seed': 'base_seed',
+        }),
+}
+
+
+def edit_defaults(
+    given: Mapping[str, object], config: Mapping[str, object]
+) -> Mapping[str, object]:
+    r"""The settings of a given preset; an unknown one is refused later."""
+    return PRESETS.get(given.get('ref_preset'), {})
+
+
+class Facts(NamedTuple):
+    r"""What decides which settings of an edit have an effect.
+
+    Args:
+        collage: whether the edit is pulled toward one.
+    """
+    inputs: EditInputs
+    options: EditOptions
+    edit: EditConfig
+    ref: RefConfig
+    collage: bool
+
+    @property
+    def method(self) -> EditMethod:
+        return EDIT_METHODS[self.edit.edit_method]
+
+
+ZETAS = ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale')
+REF = tuple(names(RefConfig))
+
+IDLE = (
+    Idle((*REF, 'ref_bank', 'target_image', 'target_mask'),
+         lambda f: not f.options.use_reference, 'use_reference is false'),
+    Idle((*REF[1:], 'ref_bank'), lambda f: not any(f.ref.ref_c),
+         'every ref_c is 0'),
+    Idle(('ref_guide_scale',), lambda f: f.ref.own_guidance is None,
+         'only ref_branches split has a guidance of its own'),
+    Idle(('ref_noised',), lambda f: not f.ref.matched and
+         not any(f.ref.sigmas), 'ref_t 0 has no noise'),
+    Idle(('src_mask', 'source_blend', 'target_blend', 'mask_grow',
+          'fg_zeta_scale', 'composite', 'ref_query_mask'),
+         lambda f: not f.options.use_mask, 'use_mask is false'),
+    Idle(('source_blend', 'target_blend'), lambda f: f.inputs.src_mask,
+         'src_mask says where the product is'),
+    Idle(('mask_grow',), lambda f: not f.inputs.src_mask,
+         'without src_mask, the automatic mask is wide already'),
+    Idle(ZETAS, lambda f: 'zeta' not in f.method.options,
+         'only flowalign pulls toward the template'),
+    Idle(('fg_zeta_scale',), lambda f: f.collage,
+         'inside the mask the collage pulls (collage_zeta_scale), not the '
+         'template'),
+    Idle(('src_guide_scale',),
+         lambda f: 'src_guide_scale' not in f.method.options,
+         'only flowedit guides the source'),
+    Idle(('n_prompt',), lambda f: not any(
+        BRANCHES[name].prompt == 'null' for name in f.method.branches),
+         "flowalign's negative is source_prompt"),
+)
+
+
+def preset_notes(facts: Facts) -> list[str]:
+    r"""A sentence where a preset is not what it was measured as."""
+    preset = facts.options.ref_preset
+    if preset is None:
+        return []
+    if not facts.options.use_reference:
+        return [f'ref_preset {preset} is made for a photo, but use_reference '
+                f'is false.']
+    if not facts.collage and 'collage_zeta_scale' in PRESETS[preset]:
+        return [f'ref_preset {preset} is made for the collage, which is off '
+                f'here: it needs a photo, src_mask and flowalign.']
+    return []

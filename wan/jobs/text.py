@@ -1,0 +1,160 @@
+r"""Text to video and text to image."""
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import torch
+
+from ..configs import SIZE_CONFIGS
+from ..samplers import SOLVERS
+from ..text2video import WanT2V
+from ..utils.flags import check_choices, choice
+from ..utils.progress import Progress
+from ..utils.utils import cache_image, cache_video
+from . import extension
+from .checkpoint import Checkpoint
+from .extension import ExtensionSettings
+from .settings import (
+    Idle,
+    JobSettings,
+    Settings,
+    check_frame_num,
+    idle_notes,
+)
+from .task import Job, Work
+
+
+@dataclass(frozen=True)
+class TextSettings:
+    r"""Prompt and sampling.
+
+    Args:
+        prompt: what to show.
+        n_prompt: what not to show (default: the model's own).
+        size: width*height in pixels; without it, a model that lacks the
+            default takes its widest.
+        frame_num: frames, 4n + 1; an image has 1.
+        sample_solver: how the noise is integrated away.
+        sample_steps: steps of the solver.
+        sample_shift: shift of the noise schedule, above 0; a larger one
+            spends more steps in noise.
+        sample_guide_scale: classifier-free guidance scale; 1 is without.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    prompt: str | None = None
+    n_prompt: str | None = None
+    size: str = choice('1280*720', SIZE_CONFIGS)
+    frame_num: int | None = None
+    sample_solver: str = choice('unipc', SOLVERS)
+    sample_steps: int | None = None
+    sample_shift: float | None = None
+    sample_guide_scale: float = 5.0
+
+    def __post_init__(self):
+        check_choices(self)
+        check_frame_num(self.frame_num)
+        if self.sample_steps is not None and self.sample_steps < 1:
+            raise ValueError(
+                f'sample_steps is {self.sample_steps}: at least 1 is needed.')
+        if self.sample_shift is not None and not (
+                0 < self.sample_shift < math.inf):
+            raise ValueError(
+                f'sample_shift is {self.sample_shift}, allowed is above 0.')
+
+
+IDLE = (
+    Idle(('n_prompt',), lambda text: text.sample_guide_scale == 1,
+         'sample_guide_scale 1 is without guidance'),)
+
+
+def text_defaults(
+    prompt: str, frame_num: int
+) -> Callable[[Mapping, Mapping], Mapping[str, object]]:
+    r"""The `defaults` of a task, see `Task`; those of a model go before."""
+    own = {'prompt': prompt, 'frame_num': frame_num, 'sample_steps': 50,
+           'sample_shift': 5.0}
+    return lambda given, config: {**own, **config.get('defaults', {})}
+
+
+def prepare_video(settings: Settings, checkpoint: Checkpoint) -> Work:
+    r"""Check what a video is to be made of.
+
+    Raises:
+        ValueError: the first thing wrong, in one sentence.
+    """
+    text, extended = settings[TextSettings], settings[ExtensionSettings]
+    if 'size' not in settings.given and text.size not in checkpoint.sizes:
+        text = replace(text, size=max(
+            checkpoint.sizes, key=lambda size: SIZE_CONFIGS[size][0]))
+    size = checkpoint.size(text.size)
+    if not text.prompt.strip():
+        raise ValueError('prompt is empty: say what to show.')
+    extended.check()
+    notes = []
+    if 'prompt' not in settings.given:
+        notes.append(f'prompt is not given, using: {text.prompt}')
+    notes += idle_notes(IDLE, text, settings.given)
+    notes += idle_notes([extension.IDLE], extended, settings.given)
+    return Work(
+        settings.updated(text), size, text.frame_num, text.prompt,
+        ('encode text', 'denoise', 'decode'), text.sample_steps,
+        1 if text.sample_guide_scale == 1 else 2,
+        before=(extension.STAGE,) if extended.use_prompt_extend else (),
+        notes=tuple(notes))
+
+
+def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
+    r"""Check what an image is to be made of; see `prepare_video`."""
+    frames = settings[TextSettings].frame_num
+    if frames != 1:
+        raise ValueError(f'frame_num is {frames}: an image has 1 frame.')
+    return prepare_video(settings, checkpoint)
+
+
+def extended(job: Job, progress: Progress) -> Job:
+    r"""The job with its prompt extended; the record keeps both prompts."""
+    text = job.settings[TextSettings]
+    output = extension.extend_prompt(
+        text.prompt, job.settings[ExtensionSettings],
+        job.settings[JobSettings].base_seed, job.runtime.torch_device,
+        progress)
+    job.record.results |= {
+        'prompt_extended': output.prompt if output.status else None,
+        'prompt_extend_failure': output.message or None}
+    settings = job.settings.updated(replace(text, prompt=output.prompt))
+    return replace(job, work=replace(job.work, settings=settings))
+
+
+def run_text(job: Job, pipe: WanT2V, progress: Progress) -> torch.Tensor:
+    r"""[3, F, H, W] in [-1, 1]; an image is a video of one frame."""
+    text = job.settings[TextSettings]
+    return pipe.generate(
+        text.prompt, size=job.work.size, frame_num=text.frame_num,
+        shift=text.sample_shift, sample_solver=text.sample_solver,
+        sampling_steps=text.sample_steps, guide_scale=text.sample_guide_scale,
+        n_prompt=negative(text.n_prompt),
+        seed=job.settings[JobSettings].base_seed,
+        offload_model=job.runtime.offload_model, progress=progress)
+
+
+def negative(n_prompt: str | None) -> str:
+    r"""An asked-for empty prompt becomes a blank: '' means the config's."""
+    return '' if n_prompt is None else n_prompt or ' '
+
+
+def save_video(folder: Path, job: Job, video: torch.Tensor) -> None:
+    r"""Write the video, the record among its tags."""
+    cache_video(
+        video[None], folder / job.save_file.name,
+        fps=job.checkpoint.config.sample_fps, nrow=1,
+        metadata=job.record.as_metadata())
+
+
+def save_image(folder: Path, job: Job, video: torch.Tensor) -> None:
+    r"""Write the one frame, the record among its tags."""
+    cache_image(
+        video.squeeze(1)[None], folder / job.save_file.name, nrow=1,
+        metadata=job.record.as_metadata())

@@ -1,0 +1,193 @@
+r"""Reading the bank: each block's slot attends from the video's queries to
+the kept keys and blends the result with the self-attention's.
+
+Nothing in the bank changes while it is read. A slot holds the keys and values
+of its own block alone, so that all blocks are one graph to torch.compile.
+"""
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple
+
+import torch
+
+from ..modules.attention import attention
+from ..modules.model import RefSlot, rotate
+from ..modules.rope import Grid
+from .bank import Reference
+from .blend import MATCH_STATS, blend
+from .config import RefConfig
+from .positions import place
+
+
+class View(NamedTuple):
+    r"""How a block reads one photo.
+
+    Args:
+        key, value: [1, Lk, N, D], the tokens that are read, not rotated.
+        key_rotation: [1, Lk, 1, D / 2].
+        query_rotation: [1, L, 1, D / 2] of what reads; None is the video's.
+        weight: c.
+    """
+    key: torch.Tensor
+    value: torch.Tensor
+    key_rotation: torch.Tensor
+    query_rotation: torch.Tensor | None
+    weight: float
+
+
+class ReadingSlot:
+    r"""A slot that blends one block's attention with the references'.
+
+    Only the samples (`rows`) and tokens that read are computed.
+
+    Args:
+        views: of the photos.
+        stats: key of `MATCH_STATS`.
+        where: indices of what reads, to select from [B, L, N, D].
+        attend: computes the attention.
+    """
+
+    def __init__(
+        self,
+        views: tuple[View, ...],
+        stats: str,
+        where: tuple[torch.Tensor | slice, ...],
+        attend: Callable[..., torch.Tensor] = attention,
+    ):
+        self.views, self.stats = views, stats
+        self.where, self.attend = where, attend
+
+    def __call__(self, q, k, v, x, q_rotated):
+        own = x[self.where]
+        refs = [self._read(view, q, v, q_rotated, own) for view in self.views]
+        out = blend(own, refs, [view.weight for view in self.views])
+        if own.shape == x.shape:
+            return out
+        return x.index_put(self.where, out)
+
+    def _read(self, view, q, v, q_rotated, own):
+        query = q_rotated[self.where] if view.query_rotation is None \
+            else rotate(q[self.where], view.query_rotation, v.dtype)
+        key, value = (
+            part.expand(len(query), -1, -1, -1) for part in (
+                rotate(view.key, view.key_rotation, query.dtype),
+                view.value.to(query.dtype)))
+        return MATCH_STATS[self.stats](self.attend(query, key, value), own)
+
+
+def reading_slots(
+    references: Sequence[Reference],
+    config: RefConfig,
+    reads: Sequence[bool],
+    grid: Grid,
+    mask: torch.Tensor | None = None,
+    boxes: torch.Tensor | None = None,
+    attend: Callable[..., torch.Tensor] = attention,
+) -> list[RefSlot | None] | None:
+    r"""One slot for each block, for `WanModel.forward(ref=...)`.
+
+    Args:
+        references: the bank.
+        config: how it is read.
+        reads: for each sample of the batch, whether it reads.
+        grid: the video's tokens.
+        mask: [frames * rows * columns], true where c applies.
+        boxes: [frames, 4], the product in each frame, for 'box'.
+        attend: computes the attention.
+
+    Returns:
+        None when nothing would be read, which is a plain forward.
+
+    Raises:
+        ValueError: not one c for each reference.
+    """
+    config.check_photos(len(references))
+    depth = len(references[0].keys)
+    layers = config.layers(depth)
+    rows = [i for i, read in enumerate(reads) if read]
+    if not rows or not layers or not any(config.ref_c) or (
+            mask is not None and not mask.any()):
+        return None
+    device = references[0].keys[0].device
+    tokens = None if mask is None else mask.nonzero().flatten().to(device)
+    # A whole batch is a view, not a copy.
+    where = (slice(None),) if len(rows) == len(reads) else (
+        torch.tensor(rows, device=device),)
+    if tokens is not None:
+        where = torch.tensor(rows, device=device)[:, None], tokens
+    views = [
+        _views(reference, c, config, grid, tokens, boxes)
+        for reference, c in zip(references, config.ref_c, strict=True) if c]
+    return [
+        ReadingSlot(blocks, config.ref_stats, where, attend)
+        if i in layers else None
+        for i, blocks in enumerate(zip(*views, strict=True))]
+
+
+def _views(reference, weight, config, grid, tokens, boxes) -> list[View]:
+    r"""For each block how it reads a photo."""
+    keys = reference.keys[0]
+    query, key = place(
+        config.ref_rope, grid, reference.grid, keys.size(-1), boxes,
+        reference.box).to(keys.device)
+    if query is not None and tokens is not None:
+        query = query[:, tokens]
+    kept = slice(None)
+    if config.ref_key_mask and reference.mask is not None:
+        kept = reference.product.to(keys.device)
+    key = key[:, kept]
+    return [
+        View(k[:, kept], v[:, kept], key, query, weight)
+        for k, v in zip(reference.keys, reference.values, strict=True)]
+
+
+@dataclass
+class Reader:
+    r"""Reads a bank in the branches and steps that the settings name.
+
+    It is the `Slots` of an edit, see `wan.velocity`.
+
+    Args:
+        recall: a step's sigma -> the references to read there.
+        config: the settings.
+        steps: {timestep: sigma} of the steps, in their order.
+        grid: the video's tokens.
+        mask, boxes, attend: see `reading_slots`.
+    """
+    recall: Callable[[float], tuple[Reference, ...]]
+    config: RefConfig
+    steps: dict[float, float]
+    grid: Grid
+    mask: torch.Tensor | None = None
+    boxes: torch.Tensor | None = None
+    attend: Callable[..., torch.Tensor] = attention
+    _made: dict[tuple[bool, ...], list[RefSlot | None] | None] = field(
+        default_factory=dict, init=False)
+    _at: float | None = field(default=None, init=False)
+
+    def __post_init__(self):
+        falling = sorted(self.steps, reverse=True)
+        self._active = frozenset(
+            t for i, t in enumerate(falling)
+            if self.config.active(i, len(falling)))
+        self._something = any(self.config.ref_c) and (
+            self.mask is None or bool(self.mask.any()))
+
+    def reads(self, branch: str, t: float) -> bool:
+        r"""Whether a branch reads at a timestep."""
+        return self._something and t in self._active \
+            and branch in self.config.reading
+
+    def __call__(
+        self, reads: Sequence[bool], t: float
+    ) -> list[RefSlot | None] | None:
+        r"""Slots of all blocks for a batch of which some samples read."""
+        reads = tuple(reads)
+        if self.config.matched and t != self._at:
+            # Another bank: what was read from the last one goes first.
+            self._made, self._at = {}, t
+        if reads not in self._made:
+            self._made[reads] = reading_slots(
+                self.recall(self.steps[t]), self.config, reads, self.grid,
+                self.mask, self.boxes, self.attend)
+        return self._made[reads]

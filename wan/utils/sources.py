@@ -1,0 +1,34 @@
+r"""A digest of source files: what a number depends on besides its settings."""
+import hashlib
+from functools import cache
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+# What decides the pixels of an edit.
+EDITING = (
+    'flowalign', 'edit_config', 'edit_steps', 'pvtt', 'pipeline',
+    'velocity', 'conditioning', 'samplers', 'refdrop', 'product', 'modules')
+
+
+@cache
+def source_digest(*names: str) -> str:
+    r"""A hash over the sources of modules and packages below `wan`.
+
+    A number kept under it is computed anew when one of them has changed, and
+    stays when another room has.
+
+    Args:
+        names: such as 'flowalign' or 'refdrop'.
+
+    Raises:
+        FileNotFoundError: no such module or package.
+    """
+    digest = hashlib.sha256()
+    for name in names:
+        path = ROOT / name
+        files = sorted(path.rglob('*.py')) if path.is_dir() \
+            else [path.with_suffix('.py')]
+        for file in files:
+            digest.update(file.relative_to(ROOT).as_posix().encode() + b'\0')
+            digest.update(file.read_bytes() + b'\0')
+    return digest.hexdigest()
