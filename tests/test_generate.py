@@ -392,13 +392,13 @@ def test_a_model_that_gives_nan(checkpoint, tmp_path, target, capsys):
 
     def break_head(state):
         return state | {
-            'head.head.bias': state['head.head.bias'] * float('nan')}
+            'head.head.weight': state['head.head.weight'] * 1e38}
 
     folder = changed(checkpoint, tmp_path / 'nan', break_head)
     with nothing_changes(target.parent):
         said = failure(capsys, 1, flags(folder, target))
     assert said.startswith(
-        'FloatingPointError: The latent is not finite after step 1 of 2')
+        'FloatingPointError: The latent is not finite after step ')
 
 
 def test_disk_full_while_writing(checkpoint, target, capsys):

@@ -322,7 +322,8 @@ def test_bank_is_filled_once(
     said = failure(capsys, 2, edit_flags(
         checkpoint, media, tmp_path / 'third.mp4', '--ref_bank', bank,
         '--target_prompt', 'a silver bag'))
-    assert 'was made from another photo, prompt, model or settings' in said
+    assert f'The bank {bank} cannot be used: it was made from another prompt' \
+        in said
     assert not (tmp_path / 'third.mp4').exists()
 
 

@@ -158,14 +158,14 @@ class EditSteps(WanPipeline):
         # The photos stand in the frame as the video does.
         height, width = scene.video.shape[2:]
         fitted = [product.fitted((width, height)) for product in products]
-        grid = token_grid(scene.latent.shape, self.patch_size)
-        masks = tuple(token_mask(m, (1, *grid[1:])) for _, m in fitted)
+        grid = (1, *token_grid(scene.latent.shape, self.patch_size)[1:])
+        masks = tuple(token_mask(alpha, grid) for _, alpha in fitted)
         noise_seed = scene.seed if ref.ref_noised else None
         file = None
         if ref_bank is not None:
             file = BankFile.of(
-                ref_bank, self._networks, prompt, *fitted, *masks, ref.sigmas,
-                noise_seed)
+                ref_bank, self.model, fitted, grid, prompt, ref, scene.seed
+            ).made_by(self.model.made_of).loaded(self._networks)
             kept = file.load(self.device)
             if kept is not None:
                 return Photos((), masks, noise_seed, kept=kept)

@@ -9,13 +9,6 @@ from wan.modules.model import WanModel, rotate
 from wan.modules.rope import rotation_of
 from wan.refdrop.bank import Reference
 from wan.refdrop.bank import capture as capture_with
-from wan.refdrop.bank_file import (
-    BankFile,
-    bank_key,
-    check_bank,
-    load_bank,
-    save_bank,
-)
 from wan.refdrop.blend import blend, match_moments, match_norm
 from wan.refdrop.config import READERS, RefConfig
 from wan.refdrop.reading import reading_slots
@@ -243,41 +236,3 @@ def test_statistics():
     matched = match_moments(ref, x)
     torch.testing.assert_close(matched.mean(1), x.mean(1))
     torch.testing.assert_close(matched.std(1), x.std(1))
-
-
-def test_saved_bank_is_the_fresh_one(tmp_path, model, context, reference):
-    file = tmp_path / 'bank.safetensors'
-    kept = torch.arange(24) < 5
-    masked = capture(
-        model, draw(16, 1, 8, 12, seed=12), context, mask=kept)
-    key = bank_key('photo', 'prompt', 1.)
-    save_bank(file, [masked, reference], key)
-    first, second = load_bank(file, key)
-    for got, want in ((first, masked), (second, reference)):
-        assert got.grid == want.grid
-        assert all(map(torch.equal, got.keys, want.keys))
-        assert all(map(torch.equal, got.values, want.values))
-    assert torch.equal(first.mask, kept) and second.mask is None
-    with pytest.raises(ValueError, match='another photo, prompt'):
-        load_bank(file, bank_key('photo', 'prompt', 2.))
-    file.write_bytes(b'rubbish')
-    with pytest.raises(ValueError, match='not a readable bank'):
-        load_bank(file, key)
-    assert [p.name for p in tmp_path.iterdir()] == ['bank.safetensors']
-
-
-def test_a_bank_file_knows_what_it_is_of(tmp_path, model, reference):
-    path, photo = tmp_path / 'bank.safetensors', draw(3, 1, 8, 8)
-    file = BankFile.of(path, [model], 'prompt', photo, (0.,), None)
-    assert file.load('cpu') is None
-    file.save([reference])
-    again, = BankFile.of(
-        path, [model], 'prompt', photo.clone(), (0.,), None).load('cpu')
-    assert all(map(torch.equal, again.keys, reference.keys))
-    for changed in (('other', photo, (0.,)), ('prompt', photo + 1, (0.,)),
-                    ('prompt', photo, (.5,))):
-        with pytest.raises(ValueError, match='another photo'):
-            BankFile.of(path, [model], *changed, None).load('cpu')
-    check_bank(path, 1)
-    with pytest.raises(ValueError, match='holds 1 photos, 2 are given'):
-        check_bank(path, 2)

@@ -117,7 +117,7 @@ for dtype in torch.float32, torch.bfloat16:
 
 
 def test_memory_of_a_200_mb_file(tmp_path):
-    r"""Untouched it takes none; cast, what is kept and 64 MB at once."""
+    r"""Untouched none is kept; cast, what is kept. 64 MB are read at once."""
     path = write(tmp_path / 'big.safetensors', {
         f'{i}.weight': torch.zeros(1024, 1024) for i in range(50)})
     run = subprocess.run(
@@ -126,7 +126,7 @@ def test_memory_of_a_200_mb_file(tmp_path):
         capture_output=True, check=True)
     stored, cast = (
         list(map(float, line.split())) for line in run.stdout.splitlines())
-    assert max(stored) < 20
+    assert stored[0] < 20 and stored[1] < 100
     assert 100 <= cast[0] <= cast[1] < 180
 
 

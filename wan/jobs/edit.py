@@ -10,7 +10,6 @@ from ..edit_steps import pastes
 from ..flowalign import EDIT_METHODS
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
-from ..refdrop.bank_file import check_bank
 from ..refdrop.config import RefConfig
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
@@ -18,6 +17,7 @@ from ..utils.utils import cache_video
 from ..utils.video import probe
 from .checkpoint import Checkpoint
 from .edit_files import (
+    check_bank,
     companions,
     nearest_size,
     read_clip,
@@ -98,6 +98,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
 
     steps = len(edit.sigmas) - 1
     reads = bool(products) and ref.reads(checkpoint.model.num_layers, steps)
+    if reads and options.ref_bank:
+        check_bank(settings, checkpoint, products, size)
     evaluations = len(facts.method.branches) + (
         reads and ref.own_guidance is not None)
     return Work(
@@ -160,8 +162,6 @@ def _check_reference(settings: Settings, photos: int, depth: int) -> None:
             f'src_mask {inputs.src_mask or "missing"}.')
     if options.ref_bank and ref.matched:
         raise ValueError('ref_bank cannot keep what ref_t match refills.')
-    if options.ref_bank and photos:
-        check_bank(options.ref_bank, photos)
 
 
 def _check_words(inputs: EditInputs, checkpoint: Checkpoint) -> None:

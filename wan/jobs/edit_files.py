@@ -7,15 +7,20 @@ import torch
 from PIL import Image, ImageOps
 
 from ..configs import SIZE_CONFIGS
+from ..modules.rope import token_grid
 from ..product.masks import mask_to_latent
 from ..product.photo import Product
 from ..pvtt import PVTTResult
+from ..refdrop.bank_file import BankFile
+from ..refdrop.config import RefConfig
+from ..utils.checkpoint import fingerprint, weight_files
 from ..utils.compare import contact_sheet, side_by_side
 from ..utils.image import IMAGE_SUFFIXES, read_image
 from ..utils.utils import cache_video, save_image
 from ..utils.video import VideoInfo, read_video
 from .checkpoint import Checkpoint
-from .edit_settings import EditInputs
+from .edit_settings import EditInputs, EditOptions
+from .settings import JobSettings, Settings
 
 MAX_FRAMES = 81
 # No video is larger; what a photo has beyond that costs memory only.
@@ -150,6 +155,27 @@ def read_clip(
             f'{name} {path} has {clip.size(1)} frames, the template '
             f'{frames}.')
     return clip
+
+
+def check_bank(
+    settings: Settings,
+    checkpoint: Checkpoint,
+    products: Sequence[Product],
+    size: tuple[int, int],
+) -> None:
+    r"""Check that a bank is of these photos or, where none is, can be written.
+
+    Raises:
+        ValueError: neither.
+    """
+    model = checkpoint.model
+    BankFile.of(
+        settings[EditOptions].ref_bank, model,
+        [product.fitted(size) for product in products],
+        token_grid(checkpoint.latent_shape(size, 1), model.patch_size),
+        settings[EditInputs].target_prompt, settings[RefConfig],
+        settings[JobSettings].base_seed,
+    ).made_by(fingerprint(weight_files(checkpoint.folder))).check()
 
 
 def companions(path: Path) -> tuple[Path, Path, Path]:

@@ -1,6 +1,4 @@
 r"""The diffusion transformer of Wan2.1 (arXiv 2503.20314, section 4.2)."""
-import inspect
-import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,7 +11,15 @@ from diffusers.configuration_utils import ConfigMixin, register_to_config
 from diffusers.models.modeling_utils import ModelMixin
 from einops import rearrange
 
-from ..utils.checkpoint import CheckpointError, load_weights, weight_files
+from ..utils.checkpoint import (
+    CheckpointError,
+    fingerprint,
+    load_weights,
+    weight_files,
+)
+from ..utils.foreign import foreign_model
+from ..utils.plain_files import read_json, reason
+from ..utils.sizes import MODEL_SIZES, check_sizes
 from .attention import attention
 from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
@@ -104,6 +110,8 @@ class WanModel(ModelMixin, ConfigMixin):
         'time_embedding', 'time_projection', 'modulation', 'norm_q', 'norm_k',
         'norm_k_img', 'norm3', 'head'
     ]
+    # The fingerprint of the files it was loaded from, if it was.
+    made_of: str | None = None
 
     @register_to_config
     def __init__(
@@ -213,30 +221,49 @@ class WanModel(ModelMixin, ConfigMixin):
 
         Raises:
             CheckpointError: no such folder, or its weights do not fit.
+
+        Returns:
+            The network, its `made_of` the `fingerprint` of its files.
         """
-        return load_weights(
-            cls.empty(folder), weight_files(folder), torch_dtype, device)
+        model, files = cls.empty(folder), weight_files(folder)
+        load_weights(model, files, torch_dtype, device)
+        model.made_of = fingerprint(files)
+        return model
 
     @classmethod
     def empty(cls, folder: str | Path) -> 'WanModel':
         r"""The network a folder's config.json describes, on the meta device.
 
+        Entries that are no size of this network are not looked at.
+
         Raises:
-            CheckpointError: no such file, or no such description in it.
+            CheckpointError: no such file, no such description in it, or a
+                size beyond `MODEL_SIZES`.
         """
         file = Path(folder) / 'config.json'
-        known = inspect.signature(cls.__init__).parameters
         try:
-            config = {
-                k: tuple(v) if isinstance(v, list) else v
-                for k, v in json.loads(file.read_text()).items() if k in known
-            }
+            given = read_json(file)
+            kind = foreign_model(given)
+            if kind is not None:
+                raise ValueError(f'it describes {kind}')
+            sizes = {k: v for k, v in given.items() if k in MODEL_SIZES}
+            for name in ('dim', 'num_heads', 'num_layers'):
+                if name not in sizes:
+                    raise ValueError(f'it has no {name}')
+            check_sizes(sizes, MODEL_SIZES)
             with torch.device('meta'):
-                return cls(**config)
-        except (OSError, ValueError, TypeError, AttributeError,
-                ArithmeticError, RuntimeError) as error:
+                model = cls(
+                    given.get('model_type', 't2v'),
+                    **{k: tuple(v) if isinstance(v, list) else v
+                       for k, v in sizes.items()})
+            if model.model_type == 't2v' and model.in_dim != model.out_dim:
+                raise ValueError(
+                    f'in_dim is {model.in_dim} and out_dim {model.out_dim}, '
+                    f'of type t2v both are the same')
+            return model
+        except (OSError, ValueError) as error:
             raise CheckpointError(
-                f'{file} describes no model: {error}') from error
+                f'{file} describes no model: {reason(error)}.') from error
 
     def forward(
         self,

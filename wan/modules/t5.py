@@ -6,7 +6,13 @@ from pathlib import Path
 import torch
 import torch.nn as nn
 
-from ..utils.checkpoint import find_weights, load_weights, sidecar
+from ..utils.checkpoint import (
+    CheckpointError,
+    find_weights,
+    load_weights,
+    sidecar,
+)
+from ..utils.sizes import T5_SIZES
 from .t5_layers import GELU as GELU
 from .t5_layers import T5Attention as T5Attention
 from .t5_layers import T5FeedForward as T5FeedForward
@@ -162,7 +168,20 @@ class T5EncoderModel:
         self.tokenizer = HuggingfaceTokenizer(
             tokenizer_path, seq_len=text_len, clean='whitespace')
         weights = find_weights(checkpoint_path)
-        model = umt5_xxl(device='meta', **sidecar(weights))
+        try:
+            model = umt5_xxl(device='meta', **sidecar(weights, T5_SIZES))
+        except CheckpointError:
+            raise
+        except ValueError as error:
+            raise CheckpointError(
+                f'The sizes beside {weights} describe no text encoder: '
+                f'{error}') from error
+        known = model.token_embedding.num_embeddings
+        if self.tokenizer.size > known:
+            raise CheckpointError(
+                f'The tokenizer at {tokenizer_path} has '
+                f'{self.tokenizer.size} tokens, the text encoder {weights} '
+                f'knows {known}.')
         self.model = load_weights(
             model, weights, dtype, 'cpu' if shard_fn else self.device)
         if shard_fn is not None:

@@ -1,5 +1,6 @@
 r"""Prompt cleaning and tokens, and where in a prompt a word's tokens are."""
 import html
+import os
 import string
 from collections.abc import Sequence
 from pathlib import Path
@@ -9,12 +10,15 @@ import regex
 import torch
 from transformers import PreTrainedTokenizerFast
 
-from ..utils.checkpoint import CheckpointError
+from ..utils.checkpoint import CheckpointError, check_tokenizer
+from ..utils.plain_files import reason
 
 __all__ = ['HuggingfaceTokenizer']
 
 PUNCTUATION = str.maketrans('', '', string.punctuation)
 
+# No vocabulary has it: a tokenizer must do without.
+UNUSUAL = '\U0010fffd'
 # Scripts written without spaces have no words to be in the middle of.
 LETTER = r'[\w--[\p{Han}\p{Hiragana}\p{Katakana}\p{Thai}]]'
 WORD_EDGE = rf'(?!(?<={LETTER}){LETTER})'
@@ -59,7 +63,11 @@ CLEANERS = {
 
 
 class HuggingfaceTokenizer:
-    r"""A tokenizer.json with the cleaning its text encoder was trained on."""
+    r"""A tokenizer.json with the cleaning its text encoder was trained on.
+
+    Attributes:
+        size: one more than the largest token id there is.
+    """
 
     def __init__(
         self,
@@ -88,17 +96,26 @@ class HuggingfaceTokenizer:
         self.name = name
         self.seq_len = seq_len
         self.clean = clean
-        kwargs.setdefault('local_files_only', Path(name).exists())
+        local = os.path.lexists(name)
+        kwargs.setdefault('local_files_only', local)
+        if local:
+            check_tokenizer(name)
         try:
             # Not AutoTokenizer: in transformers 5 the class that umT5's files
             # name rebuilds the tokenizer, without byte fallback, and gives
             # other ids than the tokenizer.json itself.
             self.tokenizer = PreTrainedTokenizerFast.from_pretrained(
                 name, **kwargs)
-        except (OSError, ValueError) as error:
+            self.size = 1 + max(self.tokenizer.get_vocab().values())
+            for text in ('', UNUSUAL):
+                self._encode([text], return_offsets_mapping=True)
+        except (KeyboardInterrupt, SystemExit):
+            raise
+        except BaseException as error:  # tokenizers raises bare ones, panics
             raise CheckpointError(
                 f'No tokenizer.json at {name} can be read; it must be a folder '
-                'with one or a name on the Hugging Face hub.') from error
+                f'with one or a name on the Hugging Face hub '
+                f'({reason(error)}).') from error
         self.vocab_size = self.tokenizer.vocab_size
 
     def __call__(

@@ -11,7 +11,13 @@ from itertools import pairwise
 import torch
 import torch.nn as nn
 
-from ..utils.checkpoint import find_weights, load_weights, sidecar
+from ..utils.checkpoint import (
+    CheckpointError,
+    find_weights,
+    load_weights,
+    sidecar,
+)
+from ..utils.sizes import VAE_SIZES
 from .tiling import OnChunk, parts
 from .vae_layers import AttentionBlock as AttentionBlock
 from .vae_layers import (
@@ -239,8 +245,8 @@ class WanVAE:
             bounds memory at a small cost in accuracy and time.
 
     Raises:
-        CheckpointError: no such file, unreadable, or of another network.
-        ValueError: `mean` or `std` do not have `z_dim` values.
+        CheckpointError: no such file, unreadable, or of another network; or
+            the numbers beside it are beyond `VAE_SIZES` or do not agree.
     """
 
     def __init__(self, z_dim: int = 16,
@@ -253,20 +259,26 @@ class WanVAE:
         self.tile = TILE if tiling else None
         path = find_weights(vae_pth)
         config = OFFICIAL | {'z_dim': z_dim, 'mean': MEAN, 'std': STD}
-        config |= sidecar(path)
+        config |= sidecar(path, VAE_SIZES)
         # Statistics stay float32: rounding them would shift every latent.
         self.mean, self.std = (
             torch.tensor(config.pop(k), dtype=torch.float32, device=device)
             for k in ('mean', 'std'))
         self.scale = [self.mean, 1.0 / self.std]
+        stages, halved = (
+            len(config[k]) for k in ('dim_mult', 'temperal_downsample'))
+        if halved != stages - 1:
+            raise CheckpointError(
+                f'{path}: a VAE with {stages} values of dim_mult needs '
+                f'{stages - 1} of temperal_downsample; got {halved}.')
         with torch.device('meta'):
             model = WanVAE_(**config)
         for name in ('mean', 'std'):
             values = getattr(self, name)
             if values.shape != (model.z_dim,):
-                raise ValueError(
-                    f'A VAE with z_dim {model.z_dim} needs as many values of '
-                    f'{name}; got {values.numel()}.')
+                raise CheckpointError(
+                    f'{path}: a VAE with z_dim {model.z_dim} needs as many '
+                    f'values of {name}; got {values.numel()}.')
         self.model = channels_last(load_weights(model, path, dtype, device))
 
     def encode(

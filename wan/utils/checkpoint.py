@@ -1,59 +1,97 @@
-r"""Reading weights: memory-mapped, safe, one clear message when they are wrong.
+r"""A checkpoint folder: finding its files, and seeing that they are such.
 
-A network is built on the meta device and its tensors are assigned from the
-mapped file, so loading needs no second copy in memory. Pickled files are read
-with `weights_only=True`, which cannot run code (torch >= 2.6).
+No weights are read here; `weights` does that.
 """
-import json
-import pickle
-from collections.abc import Iterable
+import hashlib
+import os
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
-import torch
-import torch.nn as nn
 from easydict import EasyDict
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 
-SHOWN_KEYS = 3
-COPIED_AT_ONCE = 2**26
+from .foreign import (
+    HEAD_BYTES,
+    LFS_POINTER,
+    foreign_folder,
+    is_lfs_pointer,
+    misnamed_weights,
+)
+from .plain_files import open_plain, read_json, reason
+from .sizes import T5_SIZES, VAE_SIZES, Limit, check_sizes
+from .weights import CheckpointError, check_head, load_weights, read_weights
 
+__all__ = [
+    'CheckpointError',
+    'check_checkpoint',
+    'check_tokenizer',
+    'find_weights',
+    'fingerprint',
+    'load_weights',
+    'read_weights',
+    'sidecar',
+    'weight_files',
+]
 
-class CheckpointError(ValueError):
-    r"""The weights cannot be read or do not fit the network."""
+# Of networks that do not say otherwise, which is the official ones.
+TEXT_DIM, LATENT_DIM = 4096, 16
+TOKENIZER_BYTES = 2**27
+TAIL_BYTES = 2**16
 
 
 def find_weights(path: str | Path) -> Path:
     r"""The checkpoint at `path`, or its .safetensors variant beside it.
 
     Raises:
-        CheckpointError: neither file exists.
+        CheckpointError: neither file exists, or what does may not be read or
+            is evidently something else, such as a Git LFS pointer.
     """
     path = Path(path)
     for candidate in (path, path.with_suffix('.safetensors')):
-        if candidate.is_file():
+        if _is_there(candidate):
+            check_head(candidate)
             return candidate
     raise CheckpointError(
         f'No weights at {path} (nor as .safetensors beside it).')
 
 
-def sidecar(path: str | Path) -> dict:
+def _is_there(path: Path) -> bool:
+    try:
+        open_plain(path).close()
+    except FileNotFoundError:
+        return False
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    return True
+
+
+def sidecar(
+    path: str | Path, limits: Mapping[str, Limit] = VAE_SIZES | T5_SIZES
+) -> dict:
     r"""Constructor arguments from the .json beside a weights file.
 
     Official VAE and T5 files have none and mean the official sizes; a network
     of another size, such as a small one for tests, names its own there.
 
+    Args:
+        limits: of all arguments that the network has.
+
     Raises:
-        CheckpointError: the file is not a JSON object.
+        CheckpointError: the file is not a JSON object, or a size in it is
+            unknown or beyond its limit.
     """
     file = Path(path).with_suffix('.json')
-    if not file.is_file():
-        return {}
     try:
-        return dict(json.loads(file.read_text()))
-    except (OSError, ValueError, TypeError) as error:
+        given = read_json(file)
+    except FileNotFoundError:
+        return {}
+    except ValueError as error:
+        raise CheckpointError(str(error)) from error
+    try:
+        check_sizes(given, limits)
+    except ValueError as error:
         raise CheckpointError(
-            f'{file} is not a JSON object of sizes: {error}') from error
+            f'{file} does not describe the network: {error}.') from error
+    return given
 
 
 def weight_files(folder: str | Path) -> list[Path]:
@@ -66,144 +104,131 @@ def weight_files(folder: str | Path) -> list[Path]:
     folder = Path(folder)
     stem = 'diffusion_pytorch_model'
     index = folder / f'{stem}.safetensors.index.json'
-    if not index.is_file():
-        return [find_weights(folder / f'{stem}.safetensors')]
     try:
-        shards = json.loads(index.read_text())['weight_map'].values()
+        shards = read_json(index)['weight_map'].values()
         names = sorted(set(map(str, shards)))
+    except FileNotFoundError:
+        return [_one_file(folder / f'{stem}.safetensors')]
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise CheckpointError(f'{index} is not an index of shards.') from error
+        raise CheckpointError(
+            f'{index} is not an index of shards: {reason(error)}.') from error
+    if not names:
+        raise CheckpointError(
+            f'{index} is not an index of shards: it names none.')
     if any(Path(name).name != name for name in names):
         raise CheckpointError(f'{index} names files outside its folder.')
     return [find_weights(folder / name) for name in names]
 
 
+def _one_file(path: Path) -> Path:
+    if _is_there(path):
+        return find_weights(path)
+    shards, others = misnamed_weights(path)
+    if shards:
+        raise CheckpointError(
+            f'No weights at {path}, and the shards beside it, such as '
+            f'{shards[0]}, lack their {path.name}.index.json.')
+    if others:
+        raise CheckpointError(
+            f'No weights at {path}; if {others[0]} beside it holds a '
+            f'transformer of Wan2.1, give it that name.')
+    return find_weights(path)
+
+
 def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
-    r"""Check that all parts are there, without reading them.
+    r"""Check that all parts are there, without reading their weights.
 
     Raises:
-        ValueError: the folder is missing, or parts in it are; all are named.
+        ValueError: the folder is missing, may not be read or is in another
+            layout; or parts in it are missing, and all are named.
+        CheckpointError: a part may not be read or is something else.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise ValueError(f'Checkpoint folder {folder} is not a folder.')
-    missing = []
-    for part in (config.t5_checkpoint, config.vae_checkpoint):
-        try:
-            find_weights(folder / part)
-        except CheckpointError:
-            missing.append(part)
-    for part in ('config.json', f'{config.t5_tokenizer}/tokenizer.json'):
-        if not (folder / part).exists():
-            missing.append(part)
+    try:
+        os.listdir(folder)
+    except (FileNotFoundError, NotADirectoryError) as error:
+        raise ValueError(
+            f'Checkpoint folder {folder} is not a folder.') from error
+    except (OSError, ValueError) as error:
+        raise ValueError(f'Checkpoint folder {folder} cannot be read: '
+                         f'{reason(error)}.') from error
+    t5, vae = folder / config.t5_checkpoint, folder / config.vae_checkpoint
+    tokenizer = Path(config.t5_tokenizer, 'tokenizer.json')
+    missing = [
+        path.name for path in (t5, vae)
+        if not _is_there(path)
+        and not _is_there(path.with_suffix('.safetensors'))]
+    missing += [
+        str(part) for part in ('config.json', tokenizer)
+        if not _is_there(folder / part)]
+    kind = foreign_folder(folder) if missing else None
+    if kind is not None:
+        raise ValueError(f'Checkpoint {folder} is {kind}.')
     if missing:
         raise ValueError(
             f'Checkpoint {folder} is incomplete: no {", ".join(missing)}.')
+    check_tokenizer(folder / config.t5_tokenizer)
     weight_files(folder)
+    _check_fit(folder / 'config.json', find_weights(t5), find_weights(vae))
 
 
-def read_weights(path: str | Path) -> dict[str, torch.Tensor]:
-    r"""A checkpoint as memory-mapped tensors on the CPU, in stored dtypes.
+def _check_fit(file: Path, t5: Path, vae: Path) -> None:
+    r"""Check that the networks fit together, as far as is written beside them.
 
     Raises:
-        CheckpointError: the file is damaged or holds more than plain tensors.
+        CheckpointError: they do not, or a sidecar is damaged.
     """
-    path = Path(path)
+    text = sidecar(t5, T5_SIZES).get('dim', TEXT_DIM)
+    latent = sidecar(vae, VAE_SIZES).get('z_dim', LATENT_DIM)
     try:
-        if path.suffix == '.safetensors':
-            return load_file(path)
-        state = torch.load(
-            path, map_location='cpu', weights_only=True, mmap=True)
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError,
-            OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
-        raise CheckpointError(f'Cannot read {path}: {reason}') from error
-    if not (isinstance(state, dict) and
-            all(isinstance(v, torch.Tensor) for v in state.values())):
-        raise CheckpointError(f'{path} is not a plain dict of tensors.')
-    return state
+        model = read_json(file)
+    except ValueError:
+        return  # for `WanModel.empty` to tell
+    wanted = model.get('text_dim', TEXT_DIM), model.get('out_dim', LATENT_DIM)
+    if wanted != (text, latent):
+        raise CheckpointError(
+            f'{file} is of a transformer for text features of '
+            f'{str(wanted[0])[:20]} and latents of {str(wanted[1])[:20]} '
+            f'channels, {t5.name} and {vae.name} have {text} and {latent}.')
 
 
-def load_weights(
-    model: nn.Module,
-    files: str | Path | Iterable[str | Path],
-    dtype: torch.dtype | None = None,
-    device: torch.device | str = 'cpu',
-) -> nn.Module:
-    r"""Assign checkpoint tensors to a network built on the meta device.
-
-    Args:
-        model: network on the meta device; its `_keep_in_fp32_modules` names
-            the parts that `dtype` leaves in float32.
-        files: one file or the shards of one checkpoint.
-        dtype: floating point dtype to keep; None keeps the stored one.
-        device: where the weights go, tensor by tensor.
+def check_tokenizer(folder: str | Path) -> None:
+    r"""Check that what is in a tokenizer's folder are files to be read.
 
     Raises:
-        CheckpointError: unreadable file, or missing, unexpected or mis-shaped
-            keys; the message shows the first few of each and their counts.
+        CheckpointError: one is closed, endless, or a Git LFS pointer.
     """
-    files = [files] if isinstance(files, (str, Path)) else list(files)
-    device = torch.device(device)
-    wanted = {k: v.shape for k, v in model.state_dict().items()}
-    fp32 = getattr(model, '_keep_in_fp32_modules', None) or []
-    found, unexpected, misshaped = {}, [], []
-    copied = {file: {} for file in files}
-    for file in files:
-        for key, value in read_weights(file).items():
-            kept = _kept_dtype(key, value, dtype, fp32)
-            if key not in wanted:
-                unexpected.append(key)
-            elif value.shape != wanted[key]:
-                misshaped.append(f'{key} {tuple(value.shape)} instead of '
-                                 f'{tuple(wanted[key])}')
-            elif value.dtype == kept and device.type == 'cpu':
-                found[key] = value
-            else:
-                copied[file][key] = kept
-    missing = set(wanted).difference(found, *copied.values())
-    if misshaped or unexpected or missing:
-        missing = [k for k in wanted if k in missing
-                   and not any(m.startswith(f'{k} ') for m in misshaped)]
-        raise CheckpointError(_mismatch(
-            files, missing=missing, unexpected=unexpected,
-            misshaped=misshaped))
-    for file, dtypes in copied.items():
-        found |= _copies(file, dtypes, device)
-    model.load_state_dict(found, assign=True)
-    return model.eval().requires_grad_(False)
+    try:
+        for path in sorted(Path(folder).iterdir()):
+            if path.is_dir():
+                continue
+            with open_plain(path, TOKENIZER_BYTES) as file:
+                if is_lfs_pointer(file.read(HEAD_BYTES)):
+                    raise ValueError(
+                        f'Cannot read {path}: it is {LFS_POINTER}.')
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f'No tokenizer.json at {folder} can be read: {error}') from error
 
 
-def _kept_dtype(key, value, dtype, fp32) -> torch.dtype:
-    if dtype is None or not value.is_floating_point():
-        return value.dtype
-    return torch.float32 if set(fp32) & set(key.split('.')) else dtype
+def fingerprint(files: Iterable[str | Path]) -> str:
+    r"""A hash of names, sizes and ends: gigabytes are not read for it.
 
+    The end holds the checksums of a .pth file and the last tensor of a
+    safetensors file, which no training leaves as it was.
 
-def _copies(
-    file: str | Path, dtypes: dict[str, torch.dtype], device: torch.device
-) -> dict[str, torch.Tensor]:
-    r"""The named tensors in other dtypes, or on another device.
-
-    Pages that were read stay resident as long as their mapping does, so the
-    file is mapped anew for every `COPIED_AT_ONCE` bytes.
+    Raises:
+        CheckpointError: a file may not be read.
     """
-    copies, left = {}, 0
-    for key, dtype in dtypes.items():
-        if left <= 0:
-            mapped, left = read_weights(file), COPIED_AT_ONCE
-        left -= mapped[key].nbytes
-        copies[key] = mapped[key].to(device, dtype)
-    return copies
-
-
-def _mismatch(files: list, **problems: list[str]) -> str:
-    where = str(files[0]) + (f' (+{len(files) - 1} more)'
-                             if len(files) > 1 else '')
-    told = []
-    for name, keys in problems.items():
-        if keys:
-            shown = ', '.join(keys[:SHOWN_KEYS])
-            more = ', ...' if len(keys) > SHOWN_KEYS else ''
-            told.append(f'{len(keys)} {name} ({shown}{more})')
-    return f'{where} does not fit the network: {"; ".join(told)}.'
+    digest = hashlib.sha256()
+    for path in map(Path, files):
+        try:
+            with open_plain(path) as file:
+                size = os.fstat(file.fileno()).st_size
+                file.seek(max(0, size - TAIL_BYTES))
+                tail = hashlib.sha256(file.read(TAIL_BYTES)).hexdigest()
+        except (OSError, ValueError) as error:
+            raise CheckpointError(str(error)) from error
+        digest.update(f'{path.name}\0{size}\0{tail}\0'.encode(
+            'utf-8', 'surrogateescape'))
+    return digest.hexdigest()
