@@ -52,6 +52,7 @@ def broken(media):
     (folder / 'bomb.png').write_bytes(png(60000, 60000))
     draw('L', (32, 32), 0, 255).save(folder / 'small.png')
     draw('L', (64, 48), 0, 0).save(folder / 'black.png')
+    Image.new('L', (128, 128)).save(folder / 'unmarked.png')
     Image.new('RGBA', (64, 48)).save(folder / 'clear.png')
     dot = Image.new('L', (128, 128))
     dot.putpixel((60, 60), 255)
@@ -71,19 +72,20 @@ def broken(media):
     ('src_video', 'sound.mp4', 'holds no video (it is mp3)'),
     ('src_video', 'sound.wav', 'holds no video (it is wav)'),
     ('src_video', 'missing.mp4', 'is not an existing file'),
-    ('src_video', '', 'is not an existing file'),
+    ('src_video', '', 'is not an existing file, nor a folder of numbered'),
     ('target_image', 'header.png', 'is not a readable image'),
     ('target_image', 'cut.png', 'is not a readable image'),
     ('target_image', 'empty.png', 'is empty (0 bytes), an image is needed'),
     ('target_image', 'bomb.png', 'pixels, the most that is allowed'),
     ('target_image', 'text.mp4', 'is not a readable image'),
     ('target_image', 'missing.png', 'is not an existing file'),
-    ('target_mask', 'small.png', 'must have its size, 64x48, not 32x32'),
+    ('target_mask', 'small.png', '64x48, not 32x32'),
     ('target_mask', 'black.png', 'is black everywhere'),
     ('target_mask', 'missing.png', 'is not an existing file'),
     ('target_image', 'clear.png', 'is transparent everywhere'),
     ('src_mask', 'cut.mp4', 'is not a readable video'),
-    ('src_mask', 'black.png', 'marks nothing'),
+    ('src_mask', 'black.png', 'another shape than the template'),
+    ('src_mask', 'unmarked.png', 'marks nothing'),
     ('src_mask', 'dot.png', 'larger than a few pixels'),
     ('src_mask', 'missing.png', 'is not an existing file'),
     ('reverse', 'empty.mp4', 'is empty'),

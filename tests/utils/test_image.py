@@ -1,4 +1,5 @@
 r"""read_image: orientation, modes, limits, broken and hostile files."""
+import os
 import struct
 import zlib
 
@@ -7,7 +8,14 @@ import pytest
 import torch
 from PIL import Image
 
-from wan.utils.image import IMAGE_FORMATS, make_grid, read_image, unit_range
+from wan.utils.image import (
+    IMAGE_FORMATS,
+    IMAGE_SUFFIXES,
+    make_grid,
+    read_image,
+    read_mask_image,
+    unit_range,
+)
 
 
 def gradient(mode='RGB', size=(6, 4)):
@@ -129,6 +137,72 @@ def test_no_such_file(tmp_path):
     for path in (tmp_path, tmp_path / 'a.png', 'http://localhost/a.png'):
         with pytest.raises(ValueError, match='not an existing file'):
             read_image(path)
+
+
+@pytest.mark.parametrize('entry', [
+    (0x011A, 10, 1, (-1, 0)), (0x0100, 99, 7, (1, 2)), (0x8769, 4, 1, (9, 9)),
+    (0x8825, 4, 1, (2**32 - 1, 0)), (0x010F, 2, 2**31, (50, 0))])
+def test_broken_exif_is_no_fault_of_the_picture(tmp_path, entry):
+    r"""A nonsense entry beside an orientation, which still applies."""
+    tag, kind, count, value = entry
+    value = struct.pack('>II', *(v % 2**32 for v in value))
+    tags = [(0x0112, 3, 1, struct.pack('>HH', 6, 0)),
+            (tag, kind, count, struct.pack('>I', 38 + 6))]
+    exif = b'Exif\0\0MM\0*\0\0\0\x08\0\2' + b''.join(
+        struct.pack('>HHI', *t[:3]) + t[3] for t in sorted(tags)) + bytes(
+            10) + value
+    gradient(size=(60, 40)).save(tmp_path / 'a.jpg', exif=exif)
+    assert read_image(tmp_path / 'a.jpg').size == (40, 60)
+
+
+@pytest.mark.parametrize('exif', [
+    b'Exif\0\0', b'Exif\0\0MM\0*\xff\xff\xff\xff', b'Exif\0\0' + bytes(90),
+    b'Exif\0\0II*\0\x08\0\0\0\xff\xff' + bytes(range(256))])
+def test_exif_that_is_no_exif(tmp_path, exif):
+    gradient(size=(60, 40)).save(tmp_path / 'a.jpg', exif=exif)
+    assert read_image(tmp_path / 'a.jpg').size == (60, 40)
+
+
+def test_jfif(tmp_path):
+    gradient(size=(60, 40)).save(tmp_path / 'a.jfif')
+    assert read_image(tmp_path / 'a.jfif').size == (60, 40)
+    assert '.jfif' in IMAGE_SUFFIXES
+
+
+@pytest.mark.parametrize('size', [(20000, 3), (3, 20000), (210, 10)])
+def test_strips_are_refused(tmp_path, size):
+    Image.new('RGB', size, 'red').save(tmp_path / 'a.png')
+    words = f'a.png has {size[0]}x{size[1]} pixels, one side may be at most 20'
+    with pytest.raises(ValueError, match=words):
+        read_image(tmp_path / 'a.png')
+    Image.new('RGB', (200, 10), 'red').save(tmp_path / 'a.png')
+    assert read_image(tmp_path / 'a.png').size == (200, 10)
+
+
+def test_mask_image(tmp_path):
+    r"""White where it is both white and opaque."""
+    white = Image.new('RGBA', (4, 1), (255, 255, 255, 0))
+    white.putalpha(Image.fromarray(
+        np.array([[0, 64, 128, 255]], np.uint8)))
+    plain = Image.fromarray(np.array([[0, 64, 128, 255]], np.uint8))
+    black = Image.new('RGBA', (4, 1), (0, 0, 0, 255))
+    grey = Image.new('LA', (4, 1), (128, 255))
+    for image, want in ((white, [0, 64, 128, 255]), (plain, [0, 64, 128, 255]),
+                        (black, [0] * 4), (grey, [128] * 4)):
+        image.save(tmp_path / 'm.png')
+        got = read_mask_image(tmp_path / 'm.png')
+        assert got.mode == 'L' and list(np.asarray(got)[0]) == want
+
+
+def test_files_that_are_not_for_reading(tmp_path):
+    os.mkfifo(tmp_path / 'fifo.png')
+    os.symlink('/dev/zero', tmp_path / 'zero.png')
+    with open(tmp_path / 'large.png', 'wb') as file:
+        file.truncate(2**31)
+    for name, words in (('fifo', 'not an existing'), ('zero', 'not an exist'),
+                        ('large', 'too large')):
+        with pytest.raises(ValueError, match=words):
+            read_image(tmp_path / f'{name}.png')
 
 
 def test_grid_of_one_is_the_image():

@@ -5,6 +5,7 @@ import json
 import os
 import re
 
+import av
 import numpy as np
 import pytest
 import torch
@@ -13,6 +14,7 @@ from PIL import Image
 from tests.goldens import table
 from tests.utils.media import noise, tags
 from wan.utils import utils
+from wan.utils.image import read_image
 from wan.utils.utils import (
     cache_image,
     cache_video,
@@ -174,6 +176,24 @@ def test_metadata_reads_back(tmp_path):
     with Image.open(path) as image:
         described = json.loads(image.getexif()[0x010E])
     assert described == {'comment': comment}
+
+
+@pytest.mark.parametrize('length', [10**5, 3 * 10**6])
+def test_metadata_of_any_length(tmp_path, caplog, length):
+    r"""The program's arguments and EXIF hold less; the result comes first."""
+    comment = 'a=b; "c" #é\n\\x' * (length // 14)
+    path = cache_video(noise(), tmp_path / 'a.mp4',
+                       metadata={'comment': comment})
+    with av.open(str(path)) as file:
+        assert file.metadata['comment'] == comment
+    path = cache_image(noise()[:, :, 0], tmp_path / 'a.png',
+                       metadata={'comment': comment})
+    read_image(path)
+    assert not caplog.text
+    path = cache_image(noise()[:, :, 0], tmp_path / 'a.jpg',
+                       metadata={'comment': comment})
+    read_image(path)
+    assert 'a.jpg does not hold its record' in caplog.text
 
 
 @pytest.mark.parametrize('save,tensor,name,words', [

@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from tests.utils.media import ffmpeg, make_clip, noise, tags
-from wan.utils import video_writer
+from wan.utils import sound, video_writer
 from wan.utils.utils import cache_image, cache_video
 from wan.utils.video import audio_codec, probe, read_video
 
@@ -45,14 +45,14 @@ def test_audio(tmp_path, sounds, name, codec):
 
 
 def test_audio_that_cannot_be_copied_is_encoded(tmp_path, sounds, monkeypatch):
-    real = video_writer.run_ffmpeg
+    real = sound.run_ffmpeg
 
     def refuses_copy(args, **kwargs):
         if '-c:a' in args and args[args.index('-c:a') + 1] == 'copy':
             args = [*args[:-1], str(tmp_path / 'no' / 'folder.mp4')]
         return real(args, **kwargs)
 
-    monkeypatch.setattr(video_writer, 'run_ffmpeg', refuses_copy)
+    monkeypatch.setattr(sound, 'run_ffmpeg', refuses_copy)
     path = cache_video(noise(), tmp_path / 'a.mp4', audio=sounds['a.mp3'])
     assert audio_codec(path) == 'aac'
 

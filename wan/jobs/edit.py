@@ -13,6 +13,7 @@ from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
+from ..utils.sound import Sound, read_sound
 from ..utils.utils import cache_video
 from ..utils.video import probe
 from .checkpoint import Checkpoint
@@ -21,8 +22,8 @@ from .edit_files import (
     companions,
     nearest_size,
     read_clip,
-    read_mask,
     read_products,
+    read_src_mask,
     read_template,
     write_comparison,
     write_mask,
@@ -40,6 +41,9 @@ from .text import negative
 
 log = logging.getLogger(__name__)
 
+NO_SOUND = (
+    "The template's sound cannot be read, or there is none in the frames that "
+    'are edited; the result has none.')
 # A pull that leaves no way back.
 REVERSIBLE_ZETA = 0.01
 
@@ -53,13 +57,13 @@ class EditData:
         products: the photos.
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
         reverse_from: an edited clip to go back from, or None.
-        audio: the template's path when its audio fits the result.
+        sound: of the template, in memory: the file may change meanwhile.
     """
     clip: torch.Tensor
     products: tuple[Product, ...]
     mask: torch.Tensor | None
     reverse_from: torch.Tensor | None
-    audio: str | None
+    sound: Sound | None
 
 
 def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
@@ -72,27 +76,27 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     edit = settings[EditConfig].resolved(checkpoint.config)
     ref = settings[RefConfig]
     _check_required(inputs, options)
-    products = read_products(inputs.target_image, inputs.target_mask) \
-        if options.use_reference else ()
+    products, notes = read_products(
+        inputs.target_image, inputs.target_mask) \
+        if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     _check_words(inputs, checkpoint)
 
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
-    clip, notes = read_template(inputs, info, size, checkpoint)
-    frames, mask = clip.size(1), None
+    clip, more = read_template(inputs, info, size, checkpoint)
+    notes += more
+    frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
-        mask = read_mask(inputs, size, frames, checkpoint)
+        mask = read_src_mask(inputs, info, size, frames, checkpoint)
     facts = Facts(inputs, options, edit, ref, pastes(edit, products, mask))
     back = _reverse(facts, size, frames, checkpoint)
-    audio = inputs.src_video if info.has_audio else None
-    if info.audio_codec == 'none':  # ffmpeg's word for one it does not know
-        audio = None
-        notes.append(
-            "The template's audio cannot be decoded; the result has none.")
-    notes += [f'{path}: {product.note}' for path, product in zip(
-        inputs.target_image, products, strict=False) if product.note]
+    if info.has_audio:
+        sound = read_sound(
+            inputs.src_video, frames / checkpoint.config.sample_fps)
+        if sound is None:
+            notes.append(NO_SOUND)
     notes += _reverse_notes(facts) + preset_notes(facts)
     notes += idle_notes(IDLE, facts, settings.given)
 
@@ -110,7 +114,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         notes=tuple(notes),
-        data=EditData(clip, products, mask, back, audio))
+        data=EditData(clip, products, mask, back, sound))
 
 
 def _stages(
@@ -236,7 +240,7 @@ def save_edit(folder: Path, job: Job, result: PVTTResult) -> None:
     fps = job.checkpoint.config.sample_fps
     mask, comparison, sheet = companions(path)
     cache_video(
-        result.video[None], path, fps=fps, nrow=1, audio=data.audio,
+        result.video[None], path, fps=fps, nrow=1, audio=data.sound,
         metadata=job.record.as_metadata())
     write_mask(mask, result, fps)
     if job.settings[EditOptions].save_comparison:

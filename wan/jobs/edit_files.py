@@ -15,7 +15,8 @@ from ..refdrop.bank_file import BankFile
 from ..refdrop.config import RefConfig
 from ..utils.checkpoint import fingerprint, weight_files
 from ..utils.compare import contact_sheet, side_by_side
-from ..utils.image import IMAGE_SUFFIXES, read_image
+from ..utils.image import open_image, read_mask_image
+from ..utils.mask_file import is_still, read_mask, shown_size
 from ..utils.utils import cache_video, save_image
 from ..utils.video import VideoInfo, read_video
 from .checkpoint import Checkpoint
@@ -25,24 +26,41 @@ from .settings import JobSettings, Settings
 MAX_FRAMES = 81
 # No video is larger; what a photo has beyond that costs memory only.
 MAX_PHOTO_SIDE = 1280
+# By so much may a mask's aspect differ from the template's.
+ROUNDING = 0.02
 
 
 def read_products(
     photos: Sequence[str], masks: Sequence[str]
-) -> tuple[Product, ...]:
-    r"""Product photos with their masks, if there are any.
+) -> tuple[tuple[Product, ...], list[str]]:
+    r"""Product photos with their masks, if there are any, and notes on them.
 
     Raises:
-        ValueError: unreadable files, or not one mask for each photo.
+        ValueError: unreadable files, not one mask for each photo, or one of
+            another size.
     """
     if masks and len(masks) != len(photos):
         raise ValueError(
             f'target_mask names {len(masks)} masks for {len(photos)} photos; '
             f'one each is needed.')
-    images = [_photo(path) for path in photos]
-    alphas = [_photo(path).convert('L') for path in masks] or [None] * len(
-        images)
-    return tuple(map(_product, photos, images, alphas))
+    products, notes = [], []
+    for path, mask in zip(photos, masks or [None] * len(photos), strict=True):
+        image, found = open_image(path)
+        alpha = None if mask is None else _matching(mask, path, image.size)
+        product = _product(path, _small(image), alpha and _small(alpha))
+        products.append(product)
+        notes += [f'{path}: {note}' for note in (*found, product.note) if note]
+    return tuple(products), notes
+
+
+def _matching(mask: str, photo: str, size: tuple[int, int]) -> Image.Image:
+    r"""A photo's mask, of the photo's size."""
+    image = read_mask_image(mask)
+    if image.size != size:
+        raise ValueError(
+            f'target_mask {mask} must have the size of its photo {photo}, '
+            f'{size[0]}x{size[1]}, not {image.width}x{image.height}.')
+    return image
 
 
 def _product(path, photo, mask) -> Product:
@@ -52,8 +70,7 @@ def _product(path, photo, mask) -> Product:
         raise ValueError(f'{path}: {error}') from error
 
 
-def _photo(path: str) -> Image.Image:
-    image = read_image(path)
+def _small(image: Image.Image) -> Image.Image:
     if max(image.size) > MAX_PHOTO_SIDE:
         return ImageOps.contain(image, (MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
     return image
@@ -88,7 +105,7 @@ def read_template(
     clip = read_video(inputs.src_video, size, fps, most + 1, inputs.fit)
     count = clip.size(1)
     used = min(most, (count - 1) // 4 * 4 + 1)
-    notes = []
+    notes = list(info.notes)
     if wanted is not None and used < wanted:
         notes.append(
             f'The template has only {count} frames at {fps} a second; '
@@ -109,27 +126,35 @@ def read_template(
     return clip[:, :used].contiguous(), notes
 
 
-def read_mask(
+def read_src_mask(
     inputs: EditInputs,
+    info: VideoInfo,
     size: tuple[int, int],
     frames: int,
     checkpoint: Checkpoint,
 ) -> torch.Tensor:
     r"""The template's mask as [1 or F, H, W] in [0, 1].
 
+    Args:
+        info: of the template.
+
     Raises:
-        ValueError: an unreadable file, another number of frames, or nothing
-            is marked.
+        ValueError: an unreadable file, another shape or number of frames, or
+            nothing is marked.
     """
-    path, fit = inputs.src_mask, inputs.fit
-    if Path(path).suffix.lower() in IMAGE_SUFFIXES:
-        resize = ImageOps.fit if fit == 'crop' else ImageOps.pad
-        image = resize(read_image(path).convert('L'), size)
-        mask = torch.from_numpy(np.asarray(image, np.float32) / 255)[None]
-    else:
-        fps = checkpoint.config.sample_fps
-        mask = (read_clip('src_mask', path, size, fps, frames, fit).mean(0) +
-                1) / 2
+    path = inputs.src_mask
+    width, height = shown_size(path)
+    ratio = width / height * info.height / info.width
+    # Of the template's shape, but for rounding, or made for this very size.
+    if max(ratio, 1 / ratio) > 1 + ROUNDING and (width, height) != size:
+        raise ValueError(
+            f'src_mask {path} has {width}x{height} pixels, another shape than '
+            f'the template with {info.width}x{info.height}.')
+    mask = read_mask(
+        path, size, checkpoint.config.sample_fps, frames, inputs.fit)
+    if not is_still(path) and len(mask) != frames:
+        raise ValueError(
+            f'src_mask {path} has {len(mask)} frames, the template {frames}.')
     try:
         mask_to_latent(mask, checkpoint.latent_shape(size, frames))
     except ValueError as error:

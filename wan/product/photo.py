@@ -82,6 +82,8 @@ def product_mask(
         return found
     if _transparent(image):
         found = _channel(image.convert('RGBA').getchannel('A'))
+        if 0 < found.max() < 0.5:  # half transparent all over: its shape
+            found = found / found.max()
     else:
         found = segment(image.convert('RGB'))
     return None if found is None or found.max() < 0.5 else found

@@ -1,17 +1,24 @@
-r"""The ffmpeg binary that imageio-ffmpeg brings, on files from strangers.
+r"""ffmpeg and its libraries, on files from strangers.
 
 Only the local file itself is opened, only as one of the containers listed
-here, and the pixels of a frame and the time taken are bounded.
+here, by a process of its own; the pixels of a frame and the time taken are
+bounded. What a file holds is asked of PyAV, whose answers do not depend on
+the ffmpeg installed; frames are read and written by the ffmpeg binary that
+imageio-ffmpeg brings or `IMAGEIO_FFMPEG_EXE` names.
 """
+import json
 import os
 import re
 import subprocess
+import sys
+from functools import lru_cache
 from pathlib import Path
 
 import imageio_ffmpeg
 
 MAX_PIXELS = 2**26  # of a frame as stored; 8K has half of it
 TIMEOUT_SECONDS = 600.0
+PROBE_SECONDS = 30.0
 
 # Demuxers that read one file and never the names of others that it holds.
 CONTAINERS = (
@@ -21,16 +28,51 @@ CONTAINERS = (
     'mp3', 'wav', 'flac', 'aac')
 
 
-def run_ffmpeg(
-    args: list[str], level: str = 'error',
-) -> subprocess.CompletedProcess:
+def ffmpeg_exe() -> str:
+    r"""The ffmpeg to use.
+
+    Raises:
+        ValueError: there is none, or it lacks what is needed here.
+    """
+    try:
+        path = imageio_ffmpeg.get_ffmpeg_exe()
+    except RuntimeError as error:
+        raise ValueError(
+            'There is no ffmpeg here: install imageio-ffmpeg with its binary, '
+            'or name one in IMAGEIO_FFMPEG_EXE.') from error
+    return _capable(path)
+
+
+@lru_cache
+def _capable(path: str) -> str:
+    r"""`path`, after a tiny encoding has shown that it will do."""
+    try:
+        result = subprocess.run(
+            [path, '-nostdin', '-v', 'error', '-f', 'lavfi', '-i',
+             'color=s=16x16:r=8:d=0.25', '-fps_mode', 'passthrough', '-c:v',
+             'libx264', '-f', 'null', '-'],
+            stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=PROBE_SECONDS)
+        said = None if result.returncode == 0 else reason(stderr_text(result))
+    except (OSError, subprocess.TimeoutExpired) as error:
+        said = type(error).__name__
+    if said is not None:
+        raise ValueError(
+            f'The ffmpeg at {path} will not do ({said}): 5.1 or newer with '
+            'libx264 is needed, as imageio-ffmpeg brings it if '
+            'IMAGEIO_FFMPEG_EXE is not set.')
+    return path
+
+
+def run_ffmpeg(args: list[str]) -> subprocess.CompletedProcess:
     r"""Run ffmpeg to its end; stdout and stderr are bytes.
 
     Raises:
-        ValueError: it took longer than `TIMEOUT_SECONDS`.
+        ValueError: no usable ffmpeg, or it took longer than
+            `TIMEOUT_SECONDS`.
     """
-    command = [imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-nostdin',
-               '-y', '-v', level, *args]
+    command = [ffmpeg_exe(), '-hide_banner', '-nostdin', '-y', '-v', 'error',
+               *args]
     try:
         return subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True,
@@ -52,31 +94,48 @@ def stderr_text(result: subprocess.CompletedProcess) -> str:
     return result.stderr.decode(errors='replace')
 
 
-def read_header(path: str | Path) -> str:
-    r"""What ffmpeg says of a file without decoding it.
-
-    Its stream lines have two leading spaces, which tags of the file, indented
-    further, cannot imitate.
+def read_facts(path: str | Path) -> dict:
+    r"""What a file holds, as `wan.utils.container.facts` tells it.
 
     Raises:
-        ValueError: not an existing file that ffmpeg reads.
+        ValueError: not an existing file that can be read, or reading its
+            header takes longer than `PROBE_SECONDS`.
     """
     if not os.path.isfile(path):
         raise ValueError(f'{path} is not an existing file.')
     if os.path.getsize(path) == 0:
         raise ValueError(f'{path} is empty (0 bytes), a video is needed.')
-    text = stderr_text(run_ffmpeg(input_args(path), level='info'))
-    if not re.search(r'^Input #0, \S+, from', text, re.MULTILINE):
+    command = [
+        sys.executable, str(Path(__file__).with_name('container.py')),
+        str(Path(path).absolute()), ','.join(CONTAINERS), str(MAX_PIXELS)]
+    try:
+        result = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True,
+            timeout=PROBE_SECONDS)
+    except subprocess.TimeoutExpired:
+        raise ValueError(f'{path} could not be looked into in '
+                         f'{PROBE_SECONDS:.0f} seconds.') from None
+    if result.returncode:
+        # A crash of the reader is the file's fault, no PyAV is ours.
+        if b'No module named' in result.stderr:
+            raise ImportError(stderr_text(result).splitlines()[-1])
+        facts = {'error': 'its reader failed with '
+                          f'{result.returncode}'}
+    else:
+        facts = json.loads(result.stdout)
+    if 'error' in facts:
         raise ValueError(
-            f'{path} is not a readable video ({reason(text)}); mp4, mov, mkv, '
-            'webm, avi, gif and other containers of ffmpeg are.')
-    return text
+            f'{path} is not a readable video ({facts["error"]}); mp4, mov, '
+            'mkv, webm, avi, gif and other containers of ffmpeg are.')
+    return facts
 
 
 def reason(log: str) -> str:
     r"""ffmpeg's own words for what is wrong, without its prefixes."""
     lines = [re.sub(r'^(\[[^]]*\] ?)+', '', line)
-             for line in log.splitlines() if line.startswith('[')]
-    causes = [line for line in lines if not line.startswith('Error opening')]
+             for line in log.splitlines()]
+    causes = [line for line in lines
+              if line.strip() and not line.startswith(
+                  ('Error ', '    Last message'))]
     cause = (causes or lines or ['no reason given'])[-1]
     return cause.removeprefix('Error opening input: ').split(" '")[0]

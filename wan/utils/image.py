@@ -5,44 +5,74 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps, UnidentifiedImageError, features
+from PIL import Image, ImageChops, UnidentifiedImageError, features
+
+from wan.utils.image_colour import in_srgb
 
 # Only decoders met in practice: every further one is a way in for a crafted
 # file. The pixel cap is Pillow's own, its warning being made an error below.
 IMAGE_FORMATS = ('PNG', 'JPEG', 'WEBP', 'BMP', 'TIFF') + (
     ('AVIF',) if features.check('avif') else ())
-IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.webp', '.bmp', '.tif',
+IMAGE_SUFFIXES = ('.png', '.jpg', '.jpeg', '.jfif', '.webp', '.bmp', '.tif',
                   '.tiff') + (('.avif',) if 'AVIF' in IMAGE_FORMATS else ())
+MAX_BYTES = 2**30
+MAX_ASPECT = 20.0
+ORIENTATION = 0x0112
+# By EXIF's number; 1 is upright.
+TURNS = {
+    2: Image.Transpose.FLIP_LEFT_RIGHT, 3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM, 5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270, 7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90}
 
 
 def read_image(path: str | Path) -> Image.Image:
+    r"""The image of `open_image`, without its notes."""
+    return open_image(path)[0]
+
+
+def open_image(path: str | Path) -> tuple[Image.Image, tuple[str, ...]]:
     r"""An image as seen: turned by its EXIF tag, 8 bits, transparency kept.
 
-    Palettes, grey, 16 bits and CMYK are converted; a colour profile is
-    ignored; of an animation the first frame is taken.
+    Palettes, grey, 16 bits and CMYK are converted, colours to sRGB if the
+    file says what they mean; of an animation the first frame is taken.
+    Metadata that is broken is no fault of the picture.
 
     Returns:
-        PIL image in mode RGBA if the file has transparency, else RGB.
+        PIL image in mode RGBA if the file has transparency, else RGB, and
+        sentences on what was converted.
 
     Raises:
-        ValueError: not an existing, whole image in one of `IMAGE_FORMATS`, or
-            more pixels than Pillow's `MAX_IMAGE_PIXELS`.
+        ValueError: not an existing, whole image in one of `IMAGE_FORMATS`, of
+            at most Pillow's `MAX_IMAGE_PIXELS` pixels, neither of its sides
+            more than `MAX_ASPECT` times the other.
     """
     if not os.path.isfile(path):
         raise ValueError(f'{path} is not an existing file.')
-    if os.path.getsize(path) == 0:
-        raise ValueError(f'{path} is empty (0 bytes), an image is needed.')
+    if not 0 < os.path.getsize(path) <= MAX_BYTES:
+        size = os.path.getsize(path)
+        raise ValueError(f'{path} is ' + (
+            f'too large ({size} bytes, at most {MAX_BYTES} are allowed).'
+            if size else 'empty (0 bytes), an image is needed.'))
     with warnings.catch_warnings():
         warnings.simplefilter('ignore')
         warnings.simplefilter('error', Image.DecompressionBombWarning)
         try:
             with Image.open(path, formats=IMAGE_FORMATS) as image:
-                return _as_rgb(ImageOps.exif_transpose(image))
+                _check_aspect(path, *image.size)
+                image.load()
+                converted, notes = in_srgb(_in_8_bits(image), path)
+                count = getattr(image, 'n_frames', 1)
+                if count > 1 and image.format != 'MPO':  # a photo's previews
+                    notes += (f'Of its {count} pictures the first is taken.',)
+                return _upright(converted, image), notes
         except (Image.DecompressionBombWarning,
                 Image.DecompressionBombError):
             raise ValueError(
                 f'{path} has more than {Image.MAX_IMAGE_PIXELS} pixels, the '
                 'most that is allowed.') from None
+        except _Refused:
+            raise
         except Exception as error:  # decoders raise any kind on damaged data
             raise ValueError(
                 f'{path} is not a readable image '
@@ -50,14 +80,53 @@ def read_image(path: str | Path) -> Image.Image:
                 f'{", ".join(IMAGE_FORMATS)} are.') from error
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
+def read_mask_image(path: str | Path) -> Image.Image:
+    r"""A mask in mode L: white where it is both painted white and opaque.
+
+    Raises:
+        ValueError: as of `open_image`.
+    """
+    image = read_image(path)
+    if image.mode == 'RGB':
+        return image.convert('L')
+    return ImageChops.multiply(
+        image.convert('RGB').convert('L'), image.getchannel('A'))
+
+
+class _Refused(ValueError):
+    r"""A whole sentence on an image that is readable."""
+
+
+def _check_aspect(path, width: int, height: int) -> None:
+    if max(width, height) > MAX_ASPECT * min(width, height):
+        raise _Refused(f'{path} has {width}x{height} pixels, one side may be '
+                       f'at most {MAX_ASPECT:.0f} times the other.')
+
+
+def _upright(image: Image.Image, source: Image.Image) -> Image.Image:
+    r"""`image` turned as the EXIF of `source` says, if that is readable."""
+    try:
+        turn = TURNS.get(source.getexif().get(ORIENTATION))
+    except Exception:  # parsers raise any kind on damaged data
+        turn = None
+    return image if turn is None else image.transpose(turn)
+
+
+def _in_8_bits(image: Image.Image) -> Image.Image:
+    r"""Mode L, CMYK, RGB or RGBA; `info` is kept."""
     if image.mode == 'F':
         raise ValueError('float pixels have no defined white')
+    info = image.info
     if image.mode.startswith('I'):  # 16 bits, which convert() would clip
         eighth = np.asarray(image).astype(np.float64) / 257
         image = Image.fromarray(
             eighth.round().clip(0, 255).astype(np.uint8))
-    return image.convert('RGBA' if image.has_transparency_data else 'RGB')
+    elif image.has_transparency_data:
+        image = image.convert('RGBA')
+    elif image.mode not in ('L', 'CMYK', 'RGB'):
+        image = image.convert('L' if image.mode == '1' else 'RGB')
+    image.info = dict(info)
+    return image
 
 
 def _cause(error: Exception) -> str:

@@ -154,12 +154,12 @@ class RunRecord:
 
     def as_metadata(self) -> dict[str, str]:
         r"""The record as one `comment`, to be embedded in an mp4 or png."""
-        return {'comment': json.dumps(self.as_dict(), ensure_ascii=False)}
+        return {'comment': _json(self.as_dict())}
 
     def write(self, result: str | Path) -> Path:
         r"""Write the record beside `result`, its suffix changed to .json."""
         path = Path(result).with_suffix('.json')
-        text = json.dumps(self.as_dict(), ensure_ascii=False, indent=2)
+        text = _json(self.as_dict(), indent=2)
         with atomic_write(path) as temporary:
             temporary.write_text(text + '\n', encoding='utf-8')
         return path
@@ -200,6 +200,14 @@ def _cpu_name() -> str:
     text = info.read_text() if info.is_file() else ''
     found = re.search(r'^model name\s*:\s*(.+)$', text, re.MULTILINE)
     return found[1] if found else platform.processor() or platform.machine()
+
+
+def _json(value: object, indent: int | None = None) -> str:
+    r"""JSON as it is read best; only bytes of names that are no UTF-8, which
+    Python keeps as lone surrogates, are escaped: they read back as they were.
+    """
+    text = json.dumps(value, ensure_ascii=False, indent=indent)
+    return text.encode('utf-8', 'backslashreplace').decode()
 
 
 def _plain(value: object) -> object:

@@ -1,6 +1,7 @@
 r"""Saving results under upstream's names, and parsing of boolean flags."""
 import argparse
 import json
+import logging
 import secrets
 import tempfile
 from collections.abc import Mapping
@@ -12,16 +13,19 @@ from PIL import Image, PngImagePlugin
 from wan.utils.image import (
     IMAGE_SUFFIXES,
     make_grid,
-    read_image,
     to_bytes,
     unit_range,
 )
 from wan.utils.record import atomic_write
+from wan.utils.sound import Sound
 from wan.utils.video_writer import write_video
 
 __all__ = ['cache_video', 'cache_image', 'str2bool']
 
 EXIF_DESCRIPTION = 0x010E
+MAX_EXIF = 65_000  # bytes, of 65,533 that a JPEG can hold
+
+logger = logging.getLogger(__name__)
 
 
 def rand_name(length: int = 8, suffix: str = '') -> str:
@@ -41,7 +45,7 @@ def cache_video(
     value_range: tuple[float, float] = (-1, 1),
     *,
     metadata: Mapping[str, str] | None = None,
-    audio: str | Path | None = None,
+    audio: str | Path | Sound | None = None,
 ) -> Path:
     r"""Write clips side by side as one H.264 video; values are truncated.
 
@@ -53,7 +57,7 @@ def cache_video(
         nrow: clips per row of the grid, lines of 2 pixels between them.
         normalize: map `value_range` to [0, 1]; if not, values lie there.
         metadata: tags written into the file.
-        audio: file whose first audio stream is added, cut to the length.
+        audio: what `read_sound` gave, or a file to read as much of.
 
     Returns:
         The path written.
@@ -89,7 +93,7 @@ def cache_image(
         nrow: images per row of the grid, lines of 2 pixels between them.
         normalize: map `value_range` to [0, 1]; if not, values lie there.
         metadata: text chunks of a PNG; in other formats that have EXIF, JSON
-            in its image description.
+            in its image description, unless it is longer than fits there.
 
     Returns:
         The path written.
@@ -116,21 +120,33 @@ def save_image(
     if path.suffix.lower() not in IMAGE_SUFFIXES:
         raise ValueError(f'{path} must end in one of '
                          f'{", ".join(IMAGE_SUFFIXES)}.')
-    text, exif = PngImagePlugin.PngInfo(), Image.Exif()
-    if metadata:
-        exif[EXIF_DESCRIPTION] = json.dumps(dict(metadata))
-    for key, value in (metadata or {}).items():
-        text.add_itxt(key, value)
-    extra = {'pnginfo': text} if path.suffix.lower() == '.png' else (
-        {'exif': exif} if metadata else {})
     with atomic_write(path) as temporary:
-        image.save(temporary, quality=95, **extra)  # PNG has no quality
+        image.save(temporary, quality=95, **_tags(path, metadata or {}))
         try:
-            read_image(temporary)
-        except ValueError as error:
+            with Image.open(temporary) as written:
+                written.load()
+        except Exception as error:  # decoders raise any kind
             raise OSError(f'Could not write {path}: it does not decode '
                           f'({error})') from error
     return path
+
+
+def _tags(path: Path, metadata: Mapping[str, str]) -> dict[str, object]:
+    r"""Pillow's options that write `metadata`."""
+    if path.suffix.lower() == '.png':
+        text = PngImagePlugin.PngInfo()
+        for key, value in metadata.items():
+            text.add_itxt(
+                key, value.encode('utf-8', 'backslashreplace').decode())
+        return {'pnginfo': text}
+    exif, described = Image.Exif(), json.dumps(dict(metadata))
+    if len(described) > MAX_EXIF:
+        logger.warning('%s does not hold its record, which is too long for '
+                       'it.', path)
+    elif metadata:
+        exif[EXIF_DESCRIPTION] = described
+        return {'exif': exif}
+    return {}
 
 
 def str2bool(v: bool | str) -> bool:

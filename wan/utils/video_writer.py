@@ -1,23 +1,26 @@
 r"""Writing mp4 files: streamed to ffmpeg, verified, then moved into place."""
-import logging
 import math
+import re
 import subprocess
 import tempfile
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
 from pathlib import Path
 
-import imageio_ffmpeg
 import numpy as np
 
 from wan.utils.ffmpeg import (
     TIMEOUT_SECONDS,
+    ffmpeg_exe,
     input_args,
+    read_facts,
     run_ffmpeg,
     stderr_text,
 )
 from wan.utils.record import atomic_write
-from wan.utils.video import SCALE_FLAGS, audio_codec, read_video
+from wan.utils.sound import Sound, read_sound
+from wan.utils.video import read_video
+from wan.utils.video_filters import SCALE_FLAGS
 
 VIDEO_SUFFIXES = ('.mp4', '.mov', '.mkv')
 # imageio's quality 8, upstream's setting, is crf int((1 - 0.8) * 51) = 10 with
@@ -28,9 +31,6 @@ ENCODER = (
     'format=yuv420p,setparams=range=tv:colorspace=bt709'
     ':color_primaries=bt709:color_trc=bt709')
 CONTAINER = ('-movflags', '+faststart+use_metadata_tags')
-PLAYABLE_AUDIO = ('aac', 'mp3')  # ffmpeg would copy others that few play
-
-logger = logging.getLogger(__name__)
 
 
 def write_video(
@@ -39,7 +39,7 @@ def write_video(
     fps: float,
     *,
     metadata: Mapping[str, str] | None = None,
-    audio: str | Path | None = None,
+    audio: str | Path | Sound | None = None,
 ) -> Path:
     r"""Encode frames as they come; `path` appears only when all went well.
 
@@ -48,12 +48,13 @@ def write_video(
         frames: uint8 [H, W, 3], all of one size. yuv420p needs even sides: an
             odd one gets its last row or column twice.
         fps: frames per second.
-        metadata: tags written into the file, such as `comment`.
-        audio: file whose first audio stream is added, cut to the video's
-            length; copied if players know its codec, else encoded as AAC.
+        metadata: tags written into the file, such as `comment`; any length.
+        audio: what `read_sound` gave, or the file to read it from, as long
+            as the video; sound that cannot be read is left out with a warning.
 
     Raises:
-        ValueError: no or unequal frames, a wrong suffix, rate or audio file.
+        ValueError: no or unequal frames, a wrong suffix, rate or audio file,
+            or no usable ffmpeg.
         OSError: encoding or writing failed; the message has ffmpeg's words.
     """
     path = Path(path)
@@ -62,13 +63,15 @@ def write_video(
                          f'{", ".join(VIDEO_SUFFIXES)}.')
     if not (math.isfinite(fps) and fps > 0):
         raise ValueError(f'fps must be positive, not {fps}.')
-    codec = audio_codec(audio) if audio is not None else None
-    if audio is not None and codec is None:
+    ffmpeg_exe()
+    if isinstance(audio, str | Path) and not read_facts(audio)['audio']:
         raise ValueError(f'{audio} holds no audio.')
     with atomic_write(path) as temporary:
         count = _encode(path, temporary, frames, fps, metadata or {})
-        if codec is not None:
-            _add_audio(path, temporary, audio, codec, count / fps)
+        if isinstance(audio, str | Path):
+            audio = read_sound(audio, count / fps)
+        if audio is not None:
+            _add_audio(path, temporary, audio)
         _verify(path, temporary)
     return path
 
@@ -81,15 +84,18 @@ def _encode(path, temporary, frames, fps, metadata) -> int:
         raise ValueError(f'Cannot write {path}: there are no frames.')
     height, width = (side + side % 2 for side in first.shape[:2])
     command = [
-        imageio_ffmpeg.get_ffmpeg_exe(), '-hide_banner', '-y', '-v', 'error',
-        '-f', 'rawvideo', '-pix_fmt', 'rgb24', '-s', f'{width}x{height}',
-        '-framerate', str(fps), '-i', 'pipe:0', *ENCODER, *CONTAINER]
-    for key, value in metadata.items():
-        command += ['-metadata', f'{key}={value}']
-    with tempfile.TemporaryFile() as log:
+        ffmpeg_exe(), '-hide_banner', '-y', '-v', 'error', '-f', 'rawvideo',
+        '-pix_fmt', 'rgb24', '-s', f'{width}x{height}', '-framerate',
+        str(fps), '-i', 'pipe:0']
+    with (tempfile.TemporaryFile() as log,
+          tempfile.TemporaryDirectory() as folder):
+        tags = Path(folder, 'tags')  # an argument holds at most 128 KiB
+        tags.write_bytes(_tags(metadata))
         process = subprocess.Popen(
-            [*command, str(temporary.absolute())], stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL, stderr=log)
+            [*command, '-f', 'ffmetadata', '-i', str(tags), '-map', '0',
+             '-map_metadata', '1', *ENCODER, *CONTAINER,
+             str(temporary.absolute())],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
         try:
             count = _feed(process.stdin, first, frames)
             code = process.wait(TIMEOUT_SECONDS)
@@ -120,23 +126,27 @@ def _feed(pipe, first, rest) -> int:
     return count
 
 
-def _add_audio(path, temporary, audio, codec, seconds) -> None:
-    r"""Replace the silent `temporary` by one with the audio beside it."""
+def _tags(metadata: Mapping[str, str]) -> bytes:
+    r"""Metadata in ffmpeg's notation."""
+    def escaped(text):
+        return re.sub(r'([=;#\\\n])', r'\\\1', text)
 
-    def mux(encoder: str) -> None:
-        with atomic_write(temporary) as muxed:
-            result = run_ffmpeg([
-                *input_args(temporary), '-t', f'{seconds:.6f}',
-                *input_args(audio), '-map', '0:v', '-map', '1:a:0', '-c:v',
-                'copy', '-c:a', encoder, *CONTAINER, str(muxed.absolute())])
-            _check_exit(path, result.returncode, stderr_text(result))
+    lines = [';FFMETADATA1', *(
+        f'{escaped(k)}={escaped(v)}' for k, v in metadata.items())]
+    return '\n'.join(lines).encode('utf-8', 'backslashreplace') + b'\n'
 
-    if codec in PLAYABLE_AUDIO:
-        try:
-            return mux('copy')
-        except OSError as error:
-            logger.info('Encoding the audio, copying failed: %s', error)
-    mux('aac')
+
+def _add_audio(path, temporary, sound: Sound) -> None:
+    r"""Replace the silent `temporary` by one with the sound beside it."""
+    with tempfile.TemporaryDirectory() as folder, \
+            atomic_write(temporary) as muxed:
+        source = Path(folder, 'sound.mp4')
+        source.write_bytes(sound.data)
+        result = run_ffmpeg([
+            *input_args(temporary), '-copyts', *input_args(source), '-map',
+            '0:v', '-map', '1:a', '-c', 'copy', *CONTAINER,
+            str(muxed.absolute())])
+        _check_exit(path, result.returncode, stderr_text(result))
 
 
 def _check_exit(path, code: int, log: str) -> None:
