@@ -7,10 +7,11 @@ from pathlib import Path
 from wan import jobs
 from wan.configs import WAN_CONFIGS
 from wan.experiments.files import experiment_task, read_experiment
-from wan.jobs.task import Job, Task, setting_names
+from wan.jobs.preparing import setting_names
+from wan.jobs.task import Job, Task
 from wan.tasks import TASKS
-from wan.utils.flags import add_flags, given_flags, heading
-from wan.utils.program import Parser, run_program
+from wan.utils.flags import MAX_NUMBER, add_flags, given_flags, heading
+from wan.utils.program import Parser, run_program, use_utf8
 
 
 def _defaults(task: str) -> Mapping[str, object]:
@@ -68,7 +69,9 @@ def settings_parser(
     parser = Parser(
         description='Generate or edit a video with a Wan2.1 checkpoint.',
         epilog='What tasks share is listed once; --task NAME --help tells '
-        'what it means to a task, and nothing of others.')
+        'what it means to a task, and nothing of others. Numbers may be '
+        f'-{MAX_NUMBER} to {MAX_NUMBER}, a seed any, where nothing else is '
+        'said.')
     parser.add_argument(
         '--task', default=next(iter(tasks)), choices=list(tasks),
         help='task and model (default: %(default)s)')
@@ -138,7 +141,9 @@ def execute(job: Job, dry_run: bool = False) -> None:
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    r"""Exit code: 0 done, 2 bad input, 1 fault, 130 interrupted."""
+    r"""Exit code: 0 done, 2 bad input, 1 fault, 130 interrupted,
+    143 terminated.
+    """
 
     def check() -> tuple[Job, bool]:
         command = parse_args(argv)
@@ -150,4 +155,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    use_utf8()
     sys.exit(main())

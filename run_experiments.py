@@ -11,9 +11,10 @@ that edits has changed since are run again, in place of the old result.
 
 OUT/NAME gets the files of each, OUT/results.csv and OUT/index.html show all.
 Exit status: 0 all done, 1 some failed, 2 bad input and nothing was run, 130
-interrupted.
+interrupted, 143 terminated.
 """
 import argparse
+import glob
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
@@ -25,10 +26,11 @@ from wan.experiments.batch import check_all, prepare, run_all
 from wan.experiments.experiment import Experiment
 from wan.experiments.files import read_experiment, sweep_keys
 from wan.experiments.sweep import Point, grid, read_sweeps
-from wan.jobs.task import Task, setting_names
+from wan.jobs.preparing import setting_names
+from wan.jobs.task import Task
 from wan.tasks import TASKS
 from wan.utils.flags import given_flags
-from wan.utils.program import Parser, run_program
+from wan.utils.program import Parser, run_program, use_utf8
 
 ABLE = {name: row for name, row in TASKS.items() if row.experiment}
 # A drawn seed would make every run a new experiment.
@@ -77,11 +79,18 @@ def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
         parser.parse_intermixed_args, argv, setting_names(ABLE))
     row = ABLE[args.task]
     read = reader(row, flags)
-    points = grid(args.files, read_sweeps(args.sweep, sweep_keys(row)))
+    files = [name for text in args.files for name in _named(text)]
+    points = grid(files, read_sweeps(args.sweep, sweep_keys(row)))
     return args, check_all(
         args.task,
         {name: partial(read, *point) for name, point in points.items()},
-        args.out)
+        args.out, files, flags.get('overwrite', False))
+
+
+def _named(text: str) -> list[str]:
+    r"""The files of a pattern that no shell expanded, else the one file."""
+    return not Path(text).exists() and sorted(
+        glob.glob(text, recursive=True)) or [text]
 
 
 def run(checked: tuple[argparse.Namespace, list[Experiment]]) -> int:
@@ -106,4 +115,5 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 if __name__ == '__main__':
+    use_utf8()
     sys.exit(main())

@@ -1,10 +1,15 @@
 r"""Shared fixtures: the parity table printed at the end of a run."""
+import os
+
 import pytest
 import torch
 
 from tools.random_checkpoint import make_checkpoint
 
 _PARITY: list[tuple[str, float, float]] = []
+# Processes that share the cores: threads would wait for each other.
+if 'PYTEST_XDIST_WORKER' in os.environ:
+    torch.set_num_threads(1)
 
 
 @pytest.fixture
@@ -24,10 +29,37 @@ def checkpoint(tmp_path_factory):
     return make_checkpoint(tmp_path_factory.mktemp('checkpoint'))
 
 
+@pytest.fixture(scope='module')
+def shell(checkpoint, tmp_path_factory):
+    r"""A checkpoint whose weights cannot be read."""
+    from tests.cli import hollow
+    return hollow(checkpoint, tmp_path_factory.mktemp('hollow') / 'it')
+
+
+@pytest.fixture(scope='module')
+def media(tmp_path_factory):
+    r"""A template, photos and masks of an edit, see `make_media`."""
+    from tests.edits import make_media
+    return make_media(tmp_path_factory.mktemp('media'))
+
+
 @pytest.fixture(autouse=True)
 def _no_grad():
     with torch.no_grad():
         yield
+
+
+def pytest_sessionfinish(session):
+    r"""A worker hands its part of the table over."""
+    if hasattr(session.config, 'workeroutput'):
+        session.config.workeroutput['parity'] = _PARITY
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_testnodedown(node):
+    r"""And the table is put together."""
+    _PARITY.extend(map(tuple, getattr(node, 'workeroutput', {}).get(
+        'parity', ())))
 
 
 def pytest_terminal_summary(terminalreporter):

@@ -34,10 +34,12 @@ def make_media(folder: Path) -> Path:
 
 def edit_flags(ckpt_dir, media, save_file, *more) -> list[str]:
     r"""A small edit of one frame inside a box; later flags override."""
+    photo = () if '--target_image' in more else (
+        '--target_image', media / 'cut.png')
     return [str(flag) for flag in (
         '--task', 'pvtt', '--ckpt_dir', ckpt_dir, '--frame_num', 1,
-        '--src_video', media / 'clip.mp4', '--target_image',
-        media / 'cut.png', '--source_prompt', SOURCE, '--target_prompt',
-        TARGET, '--src_mask', media / 'box.png', '--sample_steps', 3,
+        '--src_video', media / 'clip.mp4', *photo,
+        '--source_prompt', SOURCE, '--target_prompt', TARGET,
+        '--src_mask', media / 'box.png', '--sample_steps', 3,
         '--base_seed', 1, '--save_comparison', 'false', '--save_file',
         save_file, *more)]

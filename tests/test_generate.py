@@ -9,6 +9,7 @@ import sys
 from collections import namedtuple
 from pathlib import Path
 
+import imageio_ffmpeg
 import pytest
 import torch
 from PIL import Image
@@ -21,7 +22,6 @@ from tests.cli import (
     embedded,
     failure,
     frames,
-    hollow,
     interrupt,
     nothing_changes,
     prepared,
@@ -30,7 +30,8 @@ from tests.cli import (
     small_disk,
 )
 from wan import configs, jobs
-from wan.jobs.task import setting_names
+from wan.jobs.origin import write_record
+from wan.jobs.preparing import setting_names
 from wan.modules import vae
 from wan.tasks import TASKS
 from wan.utils.video import probe
@@ -82,12 +83,6 @@ def clip(checkpoint, tmp_path_factory):
     return path
 
 
-@pytest.fixture(scope='module')
-def shell(checkpoint, tmp_path_factory):
-    r"""A checkpoint whose weights cannot be read."""
-    return hollow(checkpoint, tmp_path_factory.mktemp('hollow') / 'it')
-
-
 @pytest.fixture
 def copy(checkpoint, tmp_path):
     r"""A checkpoint to damage."""
@@ -130,6 +125,7 @@ def test_the_record_is_inside_the_video_too(clip):
     beside = json.loads(clip.with_suffix('.json').read_text('utf-8'))
     inside = embedded(clip)
     # Known only when the video is written.
+    del beside['files'], beside['digest']
     for record in (beside, inside):
         record.pop('peak_memory_bytes')
         record['seconds'].pop('save', None)
@@ -383,8 +379,8 @@ def target(tmp_path):
     r"""A result of an earlier run."""
     folder = tmp_path / 'out'
     folder.mkdir()
-    (folder / 'x.json').write_text('old record')
     (folder / 'x.mp4').write_text('old video')
+    write_record(folder / 'x.json', {'text': 'old record'})
     return folder / 'x.mp4'
 
 
@@ -472,3 +468,11 @@ def test_seconds_belong_to_one_run_of_a_shared_pipeline(checkpoint, tmp_path):
         jobs.execute(job, pipe)
     record = json.loads((tmp_path / 'b.json').read_text())
     assert set(record['seconds']) == set(STAGES) - {'load'}
+
+
+def test_an_ffmpeg_that_will_not_do_is_seen_before(
+        shell, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(imageio_ffmpeg, 'get_ffmpeg_exe', lambda: '/bin/false')
+    with nothing_changes(tmp_path):
+        said = failure(capsys, 2, flags(shell, tmp_path / 'x.mp4'))
+    assert said.startswith('The ffmpeg at /bin/false will not do')

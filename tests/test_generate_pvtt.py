@@ -19,13 +19,14 @@ from tests.cli import (
     share_pipelines,
     small_disk,
 )
-from tests.edits import PLAIN, SOURCE, TARGET, edit_flags, make_media
+from tests.edits import PLAIN, SOURCE, TARGET, edit_flags
 from wan import jobs
 from wan.configs import WAN_CONFIGS
 from wan.edit_config import PRESETS, EditConfig
 from wan.flowalign import EDIT_METHODS
 from wan.jobs import running
 from wan.jobs.edit_settings import EditInputs
+from wan.jobs.origin import write_record
 from wan.jobs.plan import Memory
 from wan.product.masks import feather
 from wan.refdrop.config import RefConfig
@@ -34,11 +35,6 @@ from wan.utils.video import probe
 STAGES = ('load', 'encode text', 'encode', 'find the product',
           'capture the reference', 'edit', 'decode', 'measure', 'save')
 NO_COLLAGE = ('--collage_zeta_scale', 0)
-
-
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    return make_media(tmp_path_factory.mktemp('media'))
 
 
 @pytest.fixture(scope='module', autouse=True)
@@ -410,8 +406,9 @@ def target(tmp_path):
     r"""A result of an earlier run."""
     folder = tmp_path / 'out'
     folder.mkdir()
-    for name in ('x.json', 'x.mp4', 'x_mask.mp4'):
+    for name in ('x.mp4', 'x_mask.mp4'):
         (folder / name).write_text(f'old {name}')
+    write_record(folder / 'x.json', {'text': 'old record'})
     return folder / 'x.mp4'
 
 

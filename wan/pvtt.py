@@ -136,6 +136,7 @@ class WanPVTT(EditSteps):
         used = {'mask': region is not None and region.limits,
                 'reference': photos is not None, 'collage': goal is not None}
         notes = () if region is None or region.found else (NOT_FOUND,)
+        del photos  # may hold a bank, whose memory decoding needs
         video = self.decode(latent, progress).cpu()
         back = self.decode(scene.latent, progress).cpu() if round_trip else None
         mask = None if region is None else region.pixels(src_video.shape[1:])

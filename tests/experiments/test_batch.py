@@ -1,20 +1,26 @@
 r"""Many experiments: grids, resuming, failures, interruption, the results."""
 import csv
+import dataclasses
 import json
+import os
 import re
 import shutil
 from html.parser import HTMLParser
+from types import SimpleNamespace
 
 import pytest
 from PIL import Image
 
 import run_experiments
+from tests.cli import nothing_changes
 from tests.utils.media import make_clip
 from tools.random_checkpoint import make_checkpoint
 from wan import jobs
+from wan.experiments import batch, report
 from wan.experiments.experiment import Experiment
 from wan.experiments.report import write_report
-from wan.utils import sources
+from wan.jobs import origin, saving
+from wan.utils import sources, temporary
 from wan.utils.image import read_image
 
 
@@ -63,6 +69,7 @@ class Runs(list):
     r"""Stands in for the model: keeps the names of what was run."""
 
     bad = {}
+    more = None
 
     def load(self, job):
         self.append('load')
@@ -73,11 +80,21 @@ class Runs(list):
         if name in self.bad:
             raise self.bad[name]
         self.append(name)
-        job.save_file.parent.mkdir(parents=True, exist_ok=True)
-        job.save_file.write_bytes(b'video')
         job.record.stages = {'edit': 1.0}
         job.record.results = {'metrics': {'psnr': 20 + len(self)}}
-        job.record.write(job.save_file)
+        return save(job, name, self.more)
+
+
+def save(job, text, more=None):
+    r"""Save a text in place of a video."""
+
+    def write(folder, job, result):
+        (folder / job.save_file.name).write_text(result)
+        if more:
+            more(folder)
+
+    row = dataclasses.replace(job.row, save=write)
+    return jobs.save(dataclasses.replace(job, row=row), text)
 
 
 @pytest.fixture
@@ -151,8 +168,10 @@ def test_what_a_result_depends_on_makes_it_run_again(place, runs):
     assert not again('--offload_model=true')
     (place / 'out/a/result.mp4').unlink()
     assert again()
+    # Without its record nobody knows whose the result is.
     (place / 'out/a/result.json').write_text('{"half')
-    assert again()
+    assert not again()
+    assert again('--overwrite')
     assert not again()
 
 
@@ -234,13 +253,17 @@ def test_failures_do_not_stop_the_rest(place, runs, capsys):
     assert 'error.log' not in (place / 'out/index.html').read_text()
 
 
-def test_the_second_one_is_told_what_is_left(place, runs, caplog):
+def test_the_second_one_is_told_what_is_left(
+        place, runs, caplog, monkeypatch):
     caplog.set_level('INFO')
+    monkeypatch.setattr(batch, 'time', SimpleNamespace(
+        monotonic=lambda: 90 * len([name for name in runs if name != 'load'])))
     run('a.yaml', '--sweep', 'ref_c=0,0.1,0.2')
     told = [m for m in caplog.messages if m.startswith('Experiment ')]
-    assert told[0] == 'Experiment 1 of 3: a__ref_c=0'
-    assert re.fullmatch(
-        r'Experiment 2 of 3 \(about 0 s left\): a__ref_c=0.1', told[1])
+    assert told == [
+        'Experiment 1 of 3: a__ref_c=0',
+        'Experiment 2 of 3 (about 3 min left): a__ref_c=0.1',
+        'Experiment 3 of 3 (about 2 min left): a__ref_c=0.2']
 
 
 def test_interruption_keeps_what_is_finished(place, runs, capsys):
@@ -309,6 +332,253 @@ def test_the_csv_has_a_row_a_job_and_what_differs(place, runs):
     assert rows[2]['target_prompt'] == 'a "green", bag\nof glass'
     assert [float(row['psnr']) for row in rows] == [22, 23, 24, 25]
     assert 'ref_steps</dt> <dd>0-1' in (place / 'out/index.html').read_text()
+
+
+# Nothing is lost, and nothing bad ends the rest
+
+
+@pytest.mark.parametrize('name', ('index.html', 'results.csv', 'report.json'))
+def test_a_report_of_the_users_own_stays(place, runs, capsys, name):
+    (place / 'out').mkdir()
+    (place / 'out' / name).write_text('my own')
+    with nothing_changes(place / 'out'):
+        assert run('a.yaml') == 2
+    said = capsys.readouterr().err
+    assert f'out/{name}: it is there' in said and 'overwrite' in said
+    assert runs == []
+    assert run('a.yaml', '--overwrite') == 0
+    assert run('a.yaml') == 0
+    with open(place / 'out/results.csv', 'a') as file:
+        file.write('my notes\n')
+    assert run('a.yaml') == 2
+    assert (place / 'out/results.csv').read_text().endswith('my notes\n')
+
+
+def test_no_report_replaces_an_experiment_file(place, runs, capsys):
+    (place / 'out').mkdir()
+    experiment(place / 'out/report.json')
+    assert run('out/report.json', '--overwrite') == 2
+    assert 'report.json: it is an input' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('name', (
+    'result.mp4', 'result.json', 'result_mask.mp4', 'result_sheet.png'))
+def test_results_of_the_users_own_stay(place, runs, name):
+    experiment(place / 'b.yaml')
+    (place / 'out/a').mkdir(parents=True)
+    (place / 'out/a' / name).write_text('my own')
+    assert run('a.yaml', 'b.yaml') == 1
+    assert statuses(place) == {'a': 'failed', 'b': 'done'}
+    assert f'out/a/{name}: it is there' in table(place)['a']['error']
+    assert (place / 'out/a' / name).read_text() == 'my own'
+    assert run('a.yaml', 'b.yaml', '--overwrite') == 0
+
+
+@pytest.mark.parametrize('content', (b'', b'garbage', None))
+def test_a_damaged_result_is_made_again(place, runs, content):
+    assert run('a.yaml') == 0
+    path = place / 'out/a/result.mp4'
+    whole = path.read_bytes()
+    path.write_bytes(content) if content is not None else path.unlink()
+    assert run('a.yaml') == 0
+    assert runs == ['load', 'a', 'load', 'a']
+    assert path.read_bytes() == whole
+    assert run('a.yaml') == 0
+    assert len(runs) == 4
+
+
+def test_a_damaged_sheet_is_made_again(place, runs, monkeypatch):
+    def sheet(folder):
+        (folder / 'result_sheet.png').write_bytes(b'no picture')
+
+    runs.more = sheet
+    assert run('a.yaml') == 0
+    assert 'is not a readable image' in (place / 'out/index.html').read_text()
+    (place / 'out/a/result_sheet.png').write_bytes(b'')
+    runs.clear()
+    assert run('a.yaml') == 0
+    assert runs == ['load', 'a']
+
+
+def test_a_report_that_fails_stops_nothing(place, runs, monkeypatch, caplog):
+    experiment(place / 'b.yaml')
+
+    def full(*args):
+        raise OSError(28, 'No space left on device')
+
+    monkeypatch.setattr(report, '_page', full)
+    assert run('a.yaml', 'b.yaml') == 0
+    assert runs == ['load', 'a', 'b']
+    assert 'The report in out could not be written' in caplog.text
+
+
+def test_what_another_one_writes_is_not_read(place, runs):
+    assert run('a.yaml') == 0
+    experiment(place / 'b.yaml', video='out/a/result.mp4')
+    experiment(place / 'c.yaml')
+    shutil.copy(place / 'clip.mp4', place / 'out/a/result.mp4')
+    origin.write_record(*rewritten(place / 'out/a/result.json'))
+    runs.clear()
+    assert run('a.yaml', 'b.yaml', 'c.yaml') == 1
+    assert runs == ['load', 'c']
+    assert statuses(place) == {'a': 'done', 'b': 'failed', 'c': 'done'}
+    assert 'is a result of experiment a' in table(place)['b']['error']
+    assert run('b.yaml') == 0
+
+
+def rewritten(path):
+    r"""A record without its digests."""
+    record = origin.read_record(path)
+    path.unlink()
+    return path, {k: v for k, v in record.items() if k != 'files'}
+
+
+BAD = {
+    'bool': 'video: {src_video: !!bool maybe}',
+    'int': 'flowalign: {sample_steps: !!int ""}',
+    'date': 'flowalign: {seed: !!timestamp soon}',
+    'deep': 'video: ' + '[' * 5000,
+    'endless': 'video: &a {src_video: *a}',
+    'laughs': 'a0: &a0 [x]\n' + ''.join(
+        f'a{i}: &a{i} [{", ".join([f"*a{i - 1}"] * 9)}]\n'
+        for i in range(1, 20)),
+    'large': '#' * 2**21,
+    'binary': '\0\1',
+    'digits': 'flowalign: {sample_steps: ' + '9' * 5000 + '}',
+}
+
+
+def test_no_bad_file_ends_the_batch(place, runs):
+    for name, text in BAD.items():
+        (place / f'{name}.yaml').write_text(text)
+    (place / 'loop.yaml').symlink_to('loop.yaml')
+    os.mkfifo(place / 'fifo.yaml')
+    (place / 'folder.yaml').mkdir()
+    (place / 'zero.yaml').symlink_to('/dev/zero')
+    experiment(place / 'steps.yaml', sample_steps=10**12)
+    experiment(place / 'guide.yaml', sample_guide_scale=1e39)
+    experiment(place / 'layers.yaml', ref_layers='7-999999999')
+    experiment(place / 'name.yaml', video='a\0b')
+    experiment(place / 'long.yaml', video='a' * 10_000)
+    files = ('loop', *BAD, 'fifo', 'folder', 'zero', 'steps', 'guide',
+             'layers', 'name', 'long', 'a')
+    assert run(*(f'{name}.yaml' for name in files)) == 1
+    assert runs == ['load', 'a']
+    for name, row in table(place).items():
+        assert row['status'] == ('done' if name == 'a' else 'failed'), name
+        assert bool(row['error']) == (name != 'a')
+        assert 'Error:' not in row['error'], row
+
+
+def test_a_memory_error_is_that_of_one(place, runs, monkeypatch):
+    experiment(place / 'b.yaml', prompt='b')
+
+    def read(path, row, original=run_experiments.read_experiment):
+        if path == 'a.yaml':
+            raise MemoryError
+        return original(path, row)
+
+    monkeypatch.setattr(run_experiments, 'read_experiment', read)
+    assert run('a.yaml', 'b.yaml') == 1
+    assert statuses(place) == {'a': 'failed', 'b': 'done'}
+
+
+def test_what_vanishes_after_the_check_fails_alone(place, runs, monkeypatch):
+    experiment(place / 'b.yaml')
+    shutil.copy(place / 'clip.mp4', place / 'other.mp4')
+    experiment(place / 'a.yaml', video='other.mp4')
+    original = run_experiments.check
+
+    def check(argv):
+        checked = original(argv)
+        (place / 'other.mp4').unlink()
+        return checked
+
+    monkeypatch.setattr(run_experiments, 'check', check)
+    assert run('a.yaml', 'b.yaml') == 1
+    assert statuses(place) == {'a': 'failed', 'b': 'done'}
+
+
+def test_a_dry_run_of_bad_files_writes_nothing(place, runs):
+    run('a.yaml')
+    (place / 'b.yaml').write_text('nothing')
+    with nothing_changes(place / 'out'):
+        assert run('a.yaml', 'b.yaml', '--strength=1', '--dry_run') == 1
+
+
+def test_an_error_log_goes_with_its_error(place, runs):
+    runs.bad = {'a': RuntimeError('no memory')}
+    assert run('a.yaml') == 1
+    log = place / 'out/a/error.log'
+    assert 'RuntimeError: no memory' in log.read_text()
+    runs.bad = {}
+    assert run('a.yaml') == 0
+    assert not log.exists()
+    log.write_text('my own')
+    runs.bad = {'a': RuntimeError('no memory')}
+    assert run('a.yaml', '--strength=1') == 1
+    assert log.read_text() == 'my own'
+
+
+def test_a_file_named_like_the_report(place, runs):
+    for name in ('index.html', 'results.csv', 'Report.json'):
+        experiment(place / f'{name}.yaml')
+    assert run('index.html.yaml', 'results.csv.yaml', 'Report.json.yaml') == 0
+    assert (place / 'out/index.html').is_file()
+    assert len(list(place.glob('out/*/result.mp4'))) == 3
+
+
+def test_patterns_that_no_shell_expanded(place, runs):
+    (place / 'more').mkdir()
+    for name in 'xy':
+        experiment(place / 'more' / f'{name}.yaml')
+    experiment(place / '[z].yaml')
+    assert run('more/*.yaml', '[z].yaml') == 0
+    assert [row['status'] for row in table(place).values()] == ['done'] * 3
+    assert len(runs) == 4
+    assert run('none*.yaml') == 2
+
+
+def test_what_killed_runs_left_is_cleared(place, runs):
+    dead = temporary.temporary_name().replace(f'-{os.getpid()}-', '-99999999-')
+    for folder in ('out', 'out/a'):
+        (place / folder / dead / 'new').mkdir(parents=True)
+    assert run('a.yaml') == 0
+    assert not list(place.glob('out/**/.*'))
+
+
+def test_a_saving_that_was_cut_short_is_ended(place, runs, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(saving, '_end', lambda folder: None)  # as if killed
+        run('a.yaml')
+    assert not (place / 'out/a/result.mp4').exists()
+    runs.clear()
+    with nothing_changes(place / 'out'):
+        assert run('a.yaml', '--dry_run') == 0
+    assert run('a.yaml') == 0
+    assert runs == []
+    assert (place / 'out/a/result.mp4').read_text() == 'a'
+    assert statuses(place) == {'a': 'done'}
+
+
+def test_names_that_are_long_or_not_utf8(place, runs):
+    name = '一个装饰着条纹的心形物体' * 4
+    odd = os.fsdecode(b'M\xfcnchen')
+    for each in (name, odd):
+        experiment(place / f'{each}.yaml')
+    assert run(f'{name}.yaml', f'{odd}.yaml', '--sweep',
+               f'target_prompt={name}') == 0
+    assert len(list(place.glob('out/*/result.mp4'))) == 2
+    assert len((place / 'out/index.html').read_text()) > 1000
+
+
+def test_too_many_points_are_refused_before_they_are_made(place, capsys):
+    many = ','.join(map(str, range(100)))
+    sweeps = [f'--sweep={key}={many}' for key in (
+        'seed', 'ref_c', 'strength', 'mask_grow', 'ref_t')]
+    assert run('a.yaml', *sweeps) == 2
+    assert 'make 10000000000 experiments, allowed are 10000' in \
+        capsys.readouterr().err
 
 
 class Page(HTMLParser):

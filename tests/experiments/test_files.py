@@ -111,6 +111,40 @@ video: {video_path: clip.mp4, target_image: nowhere.png}
     assert parsed(path)['src_video'] == 'clip.mp4'
 
 
+def test_files_with_commas_are_found_beside_the_file(tmp_path, monkeypatch):
+    (tmp_path / 'here').mkdir()
+    for name in ('clip, final.mp4', 'Bracelet, gold.png', 'a.png', 'b.png'):
+        (tmp_path / name).touch()
+    monkeypatch.chdir(tmp_path / 'here')
+
+    def photos(value):
+        return parsed(experiment(tmp_path, f"""
+video: {{video_path: "clip, final.mp4", target_image: {value}}}
+"""))
+
+    one = photos('"Bracelet, gold.png"')
+    assert one['src_video'] == str(tmp_path / 'clip, final.mp4')
+    assert one['target_image'] == (str(tmp_path / 'Bracelet, gold.png'),)
+    for value in ('"a.png, b.png"', '[a.png, b.png]'):
+        assert photos(value)['target_image'] == (
+            str(tmp_path / 'a.png'), str(tmp_path / 'b.png'))
+
+
+@pytest.mark.parametrize('text, line, told', (
+    ('video:\n  source_prompt: close-up: a heart\n', 2,
+     'mapping values are not allowed here: a text with a colon needs quotes'),
+    ('video:\n  video_path: "C:\\Users\\a.mp4"\n', 2, 'starts an escape'),
+    ('video:\n\tvideo_path: a.mp4\n', 2, 'indented by blanks'),
+    ('video: {size: a}\nvideo: {fit: b}\n', 2, 'video stands twice'),
+    ('video:\n  fit: a\n  size: b\n  fit: c\n', 4, 'fit stands twice')))
+def test_what_is_no_yaml_is_told_with_its_line(tmp_path, text, line, told):
+    with pytest.raises(ValueError) as caught:
+        read_file(experiment(tmp_path, text))
+    said = str(caught.value)
+    assert said.startswith(
+        f'Cannot read {tmp_path}/x.yaml, line {line}: ') and told in said
+
+
 @pytest.mark.parametrize(('text', 'told'), [
     ('video: {video_pth: a.mp4}', "unknown key 'video_pth'; did you mean "
      "'video_path'"),

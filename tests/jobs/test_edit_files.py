@@ -20,7 +20,6 @@ from tests.edits import (
     TARGET,
     draw,
     edit_flags,
-    make_media,
 )
 from tests.utils.media import ffmpeg, make_clip
 from wan import jobs
@@ -29,22 +28,11 @@ from wan.product import photo as product_photo
 from wan.utils.video import probe
 
 
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    return make_media(tmp_path_factory.mktemp('media'))
-
-
 @pytest.fixture(scope='module', autouse=True)
 def _shared_pipelines():
     with pytest.MonkeyPatch.context() as patch:
         share_pipelines(patch, {})
         yield
-
-
-@pytest.fixture(scope='module')
-def shell(checkpoint, tmp_path_factory):
-    r"""A checkpoint whose weights cannot be read."""
-    return hollow(checkpoint, tmp_path_factory.mktemp('hollow') / 'it')
 
 
 @pytest.fixture
@@ -252,3 +240,15 @@ def test_words_find_the_mask(checkpoint, media, tmp_path):
     assert made['results']['mask_on']
     assert 'find the product' in made['seconds']
     assert frames(tmp_path / 'edit_mask.mp4').shape == (3, 1, 128, 128)
+
+
+def test_a_photo_is_told_from_its_ground_once(read, tmp_path, monkeypatch):
+    seen, path = [], tmp_path / 'photo.png'
+    monkeypatch.setattr(product_photo, 'segment', seen.append)
+    draw().save(path)
+    for _ in range(2):
+        read('--target_image', path)
+    assert len(seen) == 1
+    draw(colour='blue', size=(64, 50)).save(path)
+    assert read('--target_image', path).data.products[0].photo.height == 50
+    assert len(seen) == 2

@@ -7,19 +7,8 @@ import pytest
 from PIL import Image
 
 from tests.cli import failure, hollow, nothing_changes
-from tests.edits import SOURCE, TARGET, draw, edit_flags, make_media
+from tests.edits import SOURCE, TARGET, draw, edit_flags
 from tests.utils.media import ffmpeg, make_clip
-
-
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    return make_media(tmp_path_factory.mktemp('media'))
-
-
-@pytest.fixture(scope='module')
-def shell(checkpoint, tmp_path_factory):
-    r"""A checkpoint whose weights cannot be read."""
-    return hollow(checkpoint, tmp_path_factory.mktemp('hollow') / 'it')
 
 
 def png(width, height):
@@ -165,6 +154,14 @@ def test_clips_of_another_length(shell, media, tmp_path, capsys, name):
         shell, media, tmp_path / 'x.mp4', '--frame_num', 9, '--src_video',
         long, f'--{name}', short))
     assert said == f'{name} {short} has 5 frames, the template 9.'
+
+
+def test_a_mask_of_a_longer_video(shell, media, tmp_path, capsys):
+    long = make_clip(tmp_path / 'long.mp4',
+                     source='color=white:s=128x128:r=16:d=4')
+    said = failure(capsys, 2, edit_flags(
+        shell, media, tmp_path / 'x.mp4', '--src_mask', long))
+    assert f'src_mask {long} is 4.00 s long, the template 2.0' in said
 
 
 @pytest.mark.parametrize('content, told', (

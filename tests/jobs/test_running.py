@@ -5,14 +5,9 @@ import pytest
 import torch
 
 from tests.cli import nothing_changes, prepared
-from tests.edits import edit_flags, make_media
+from tests.edits import edit_flags
 from wan import jobs
 from wan.utils.progress import Cancelled, Progress
-
-
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    return make_media(tmp_path_factory.mktemp('media'))
 
 
 @pytest.fixture

@@ -1,8 +1,8 @@
 r"""From what is given to a checked job: what is refused, what is noted."""
 import pytest
 
-from tests.cli import failure, hollow, nothing_changes, prepared
-from tests.edits import SOURCE, edit_flags, make_media
+from tests.cli import failure, nothing_changes, prepared
+from tests.edits import SOURCE, edit_flags
 from wan import jobs
 from wan.jobs.settings import JobSettings
 from wan.jobs.text import TextSettings
@@ -11,17 +11,6 @@ from wan.tasks import TASKS
 
 TEXT = ('--task', 't2v-tiny', '--frame_num', 1, '--sample_steps', 2,
         '--prompt', 'a vase')
-
-
-@pytest.fixture(scope='module')
-def media(tmp_path_factory):
-    return make_media(tmp_path_factory.mktemp('media'))
-
-
-@pytest.fixture(scope='module')
-def shell(checkpoint, tmp_path_factory):
-    r"""A checkpoint whose weights cannot be read."""
-    return hollow(checkpoint, tmp_path_factory.mktemp('hollow') / 'it')
 
 
 @pytest.mark.parametrize('task, flag, takers', (

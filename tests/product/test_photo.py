@@ -216,3 +216,12 @@ def test_photos_of_any_shape(size):
     assert torch.allclose(
         rgb, (torch.tensor([10, 20, 30.]) / 127.5 - 1).view(3, 1, 1, 1))
     assert 0 < mask.sum() <= 32 * 64
+
+
+def test_a_cut_out_that_is_half_transparent_all_over_has_its_shape():
+    photo = painted((255, 255, 255), disc())
+    photo.putalpha(Image.fromarray(disc(radius=30).astype(np.uint8) * 100))
+    product = Product(photo)
+    assert product.note is None
+    assert np.array_equal(
+        product.alpha.numpy(), disc(radius=30).astype(np.float32))

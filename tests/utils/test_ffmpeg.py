@@ -7,6 +7,7 @@ import time
 import pytest
 
 from tests.utils.media import ffmpeg, make_clip, noise
+from wan.jobs.origin import write_record
 from wan.utils import ffmpeg as ffmpeg_module
 from wan.utils.record import RunRecord
 from wan.utils.utils import cache_video
@@ -162,7 +163,9 @@ def test_names_that_are_not_utf8(tmp_path, clip):
     cache_video(noise(), result, audio=sounding(tmp_path),
                 metadata=record.as_metadata())
     assert probe(result).has_audio
-    written = json.loads(record.write(result).read_text(encoding='utf-8'))
+    target = tmp_path / 'record.json'
+    write_record(target, record.as_dict())
+    written = json.loads(target.read_text(encoding='utf-8'))
     assert written['arguments']['src_video'] == path
     assert os.fsencode(written['arguments']['src_video']).endswith(
         b'/M\xfcnchen.mp4')

@@ -66,6 +66,10 @@ def given(*argv):
     (['--width=3'], {'width': 3}), (['--height', '2'], {'height': 2.0}),
     (['--loud'], {'loud': True}), (['--loud', 'no'], {'loud': False}),
     (['--old'], {'old': True}), (['--several', '1,2'], {'several': '1,2'}),
+    (['--photos', 'a,b'], {'photos': 'a,b'}),
+    (['--photos', 'a,b', '--photos', 'c'], {'photos': ['a,b', 'c']}),
+    (['--photos=a', '--photos=b', '--photos=c'],
+     {'photos': ['a', 'b', 'c']}),
     ([], {})))
 def test_only_what_is_given_comes_through(argv, value):
     assert given(*argv) == value
@@ -107,6 +111,24 @@ def test_a_value_given_by_flag_file_or_caller_is_the_same():
 def test_what_is_of_another_type_is_refused(kind, value, told):
     with pytest.raises(ValueError, match=told):
         parse('x', kind, value)
+
+
+def test_a_file_with_a_comma_is_one_file(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name in ('a, b.png', ' c.png'):
+        (tmp_path / name).touch()
+        assert build(Settings, {'photos': name}).photos == (name,)
+    assert build(Settings, {'photos': 'b.png, a.png'}).photos == (
+        'b.png', 'a.png')
+
+
+@pytest.mark.parametrize('value, told', (
+    (10_001, 'height is 10001, allowed is -10000 to 10000.'),
+    ('-1e39', 'height is -1e39, allowed is')))
+def test_numbers_are_bounded(value, told):
+    with pytest.raises(ValueError, match=told):
+        build(Settings, {'height': value})
+    assert build(Settings, {'height': 10_000}).height == 10_000
 
 
 def test_a_name_that_is_not_known_is_refused():

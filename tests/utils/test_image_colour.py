@@ -100,7 +100,7 @@ def test_srgb_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize('data,words', [
     (b'no profile', 'broken'), (profile()[:200], 'broken'),
-    (profile(1.0, b'GRAY'), 'for GRAY, the picture is RGB')])
+    (profile(1.0, b'GRAY'), "for 'GRAY', the picture is RGB")])
 def test_profile_that_does_not_fit(tmp_path, data, words):
     patches().save(tmp_path / 'a.png', icc_profile=data)
     image, notes = open_image(tmp_path / 'a.png')

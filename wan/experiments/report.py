@@ -3,16 +3,24 @@ import base64
 import csv
 import functools
 import io
+import logging
+import os
 from collections import Counter
 from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from urllib.parse import quote
 
+from ..jobs.origin import write_record
+from ..jobs.saving import check_replaceable, switching
 from ..utils.image import read_image
-from ..utils.record import atomic_write
-from .experiment import RECORD, RESULT, Experiment
+from ..utils.record import check_writable, legible
+from .experiment import ERROR_LOG, RECORD, RESULT, Experiment
 
+log = logging.getLogger(__name__)
+
+# The record of the report, and the files that it is of.
+REPORT = ('report.json', 'results.csv', 'index.html')
 SHEET = 'result_sheet.png'
 LINKS = {
     RESULT: 'video', 'result_comparison.mp4': 'comparison',
@@ -22,18 +30,49 @@ LINKS = {
 SHEET_WIDTH, SHEET_QUALITY = 900, 70
 
 
+def check_report(
+    out: str | Path, reads: Sequence[str | Path], overwrite: bool = False
+) -> None:
+    r"""Check that the report can be written, and replaces only itself.
+
+    Args:
+        reads: files that are never replaced.
+
+    Raises:
+        ValueError: the folder cannot be written to, or files in it are of
+            another origin.
+    """
+    record, *pages = (Path(out, name) for name in REPORT)
+    for path in (record, *pages):
+        check_writable(path)
+        if any(os.path.exists(read) and os.path.exists(path) and
+               path.samefile(read) for read in reads):
+            raise ValueError(f'Cannot write {path}: it is an input.')
+    if not overwrite:
+        check_replaceable(record, pages)
+
+
 def write_report(experiments: Sequence[Experiment], out: str | Path) -> None:
-    r"""Write results.csv and index.html to the folder `out`."""
-    shared, differing = compare_settings(experiments)
-    rows = [_row(experiment, differing) for experiment in experiments]
-    columns = list(dict.fromkeys(c for r in rows for c in r if c != 'error'))
-    columns.append('error')
-    for name, text in (
-        ('results.csv', _csv(columns, rows)),
-        ('index.html', _page(experiments, shared, columns, rows)),
-    ):
-        with atomic_write(Path(out, name)) as temporary:
-            temporary.write_text(text, encoding='utf-8', newline='')
+    r"""Write results.csv and index.html to the folder `out`.
+
+    The report stops no experiment: what goes wrong is logged.
+    """
+    record, *pages = (Path(out, name) for name in REPORT)
+    try:
+        shared, differing = compare_settings(experiments)
+        rows = [_row(experiment, differing) for experiment in experiments]
+        columns = list(dict.fromkeys(
+            c for r in rows for c in r if c != 'error'))
+        columns.append('error')
+        texts = (_csv(columns, rows),
+                 _page(experiments, shared, columns, rows))
+        with switching(record, pages) as folder:
+            for page, text in zip(pages, texts, strict=True):
+                (folder / page.name).write_text(
+                    legible(text), encoding='utf-8', newline='')
+            write_record(folder / record.name, {})
+    except Exception as error:
+        log.error('The report in %s could not be written: %s', out, error)
 
 
 def compare_settings(
@@ -91,7 +130,7 @@ def _table_row(row: dict[str, str], columns: Sequence[str]) -> str:
         cells = f'<td colspan="{len(columns)}">{escape(row["error"])}'
     else:
         cells = ''.join(f'<td>{escape(row.get(c, ""))}' for c in columns[2:])
-    return (f'<tr><td><a href="#{quote(name)}">{_breakable(name)}</a>'
+    return (f'<tr><td><a href="#{_address(name)}">{_breakable(name)}</a>'
             f'<td class="{status}">{status}{cells}')
 
 
@@ -101,25 +140,33 @@ def _section(experiment: Experiment, row: dict[str, str]) -> str:
     if experiment.status == 'done':
         files = {f: t for f, t in LINKS.items() if (folder / f).is_file()}
     if experiment.error:
-        files = {'error.log': 'error log'}
+        files = {ERROR_LOG: 'error log'}
     links = ''.join(
-        f'<a href="{quote(name)}/{file}">{text}</a>'
+        f'<a href="{_address(name)}/{file}">{text}</a>'
         for file, text in files.items())
-    picture = ''
-    if SHEET in files:
-        sheet = folder / SHEET
-        source = sheet_uri(sheet, sheet.stat().st_mtime_ns)
-        picture = f'<img alt="" loading="lazy" src="{source}">'
+    picture = _picture(folder / SHEET) if SHEET in files else ''
     facts = {k: v for k, v in row.items() if v and k != 'name'}
     return (
         f'<section id="{escape(name)}"><h2>{escape(name)}</h2>{picture}'
         f'<dl>{_definitions(facts)}</dl>{links}</section>')
 
 
+def _picture(sheet: Path) -> str:
+    try:
+        source = sheet_uri(sheet, sheet.stat().st_mtime_ns)
+    except (OSError, ValueError) as error:
+        return escape(str(error))
+    return f'<img alt="" loading="lazy" src="{source}">'
+
+
 def _definitions(facts: dict[str, str]) -> str:
     return ''.join(
         f'<div><dt>{escape(k)}</dt> <dd>{escape(v)}</dd></div>'
         for k, v in facts.items())
+
+
+def _address(name: str) -> str:
+    return quote(os.fsencode(name))
 
 
 def _breakable(name: str) -> str:

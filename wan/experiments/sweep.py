@@ -2,11 +2,17 @@ r"""Experiment files times values to try: the name of every point."""
 import difflib
 import hashlib
 import itertools
+import math
+import os
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 MAX_LABEL = 40
+MAX_NAME_BYTES = 200
+MAX_POINTS = 10_000
+# Files beside the folders of the experiments.
+TAKEN = ('index.html', 'results.csv', 'report.json')
 
 Point = Mapping[str, str]
 
@@ -52,15 +58,19 @@ def grid(
     depend on what else is run, so that finished work is found again.
 
     Raises:
-        ValueError: two files of one name.
+        ValueError: two files of one name, or too many points.
     """
+    points = math.prod([len(files), *map(len, sweeps.values())])
+    if points > MAX_POINTS:
+        raise ValueError(
+            f'The sweeps make {points} experiments, allowed are {MAX_POINTS}.')
     jobs = {}
     for file, values in itertools.product(
             files, itertools.product(*sweeps.values())):
         point = dict(zip(sweeps, values, strict=True))
-        name = '__'.join([
+        name = _short('__'.join([
             _label(Path(file).stem),
-            *(f'{key}={_label(value)}' for key, value in point.items())])
+            *(f'{key}={_label(value)}' for key, value in point.items())]))
         if name in jobs:
             raise ValueError(
                 f'{jobs[name][0]} and {file} would both be named {name!r}; '
@@ -72,6 +82,19 @@ def grid(
 def _label(value: str) -> str:
     r"""The value as part of a file name; what is not shown becomes a hash."""
     label = re.sub(r'[^\w.,+-]+', '-', value).strip('.')[:MAX_LABEL]
-    if label == value:
+    if label == value and label.casefold() not in TAKEN:
         return label
-    return f'{label}~{hashlib.sha256(value.encode()).hexdigest()[:6]}'
+    return f'{label}~{_hash(value)}'
+
+
+def _short(name: str) -> str:
+    r"""A name that a file system takes; what is cut becomes a hash."""
+    if len(os.fsencode(name)) <= MAX_NAME_BYTES:
+        return name
+    cut = os.fsencode(name)[:MAX_NAME_BYTES].decode(errors='ignore')
+    return f'{cut}~{_hash(name)}'
+
+
+def _hash(text: str) -> str:
+    data = text.encode(errors='surrogatepass')
+    return hashlib.sha256(data).hexdigest()[:6]

@@ -7,7 +7,8 @@ r"""One job from what the user gives to the files it writes.
     execute(job)
 """
 from .plan import plan
+from .preparing import prepare
 from .running import execute, load, run, save
-from .task import Job, Task, prepare
+from .task import Job, Task
 
 __all__ = ['Job', 'Task', 'execute', 'load', 'plan', 'prepare', 'run', 'save']

@@ -132,6 +132,7 @@ class Checkpoint:
         return [
             path for path in (
                 self.folder / 'config.json', *weight_files(self.folder),
+                *sorted(self.folder.glob('*.index.json')),
                 *networks, *(path.with_suffix('.json') for path in networks),
                 *sorted(tokenizer.iterdir()))
             if path.is_file()]

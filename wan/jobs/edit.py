@@ -22,12 +22,12 @@ from .edit_files import (
     companions,
     nearest_size,
     read_clip,
-    read_products,
     read_src_mask,
     read_template,
     write_comparison,
     write_mask,
 )
+from .edit_photos import read_products
 from .edit_settings import (
     IDLE,
     EditInputs,

@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageOps
 
 from ..configs import SIZE_CONFIGS
 from ..modules.rope import token_grid
@@ -15,65 +14,18 @@ from ..refdrop.bank_file import BankFile
 from ..refdrop.config import RefConfig
 from ..utils.checkpoint import fingerprint, weight_files
 from ..utils.compare import contact_sheet, side_by_side
-from ..utils.image import open_image, read_mask_image
 from ..utils.mask_file import is_still, read_mask, shown_size
 from ..utils.utils import cache_video, save_image
-from ..utils.video import VideoInfo, read_video
+from ..utils.video import VideoInfo, probe, read_video
 from .checkpoint import Checkpoint
 from .edit_settings import EditInputs, EditOptions
 from .settings import JobSettings, Settings
 
 MAX_FRAMES = 81
-# No video is larger; what a photo has beyond that costs memory only.
-MAX_PHOTO_SIDE = 1280
 # By so much may a mask's aspect differ from the template's.
 ROUNDING = 0.02
-
-
-def read_products(
-    photos: Sequence[str], masks: Sequence[str]
-) -> tuple[tuple[Product, ...], list[str]]:
-    r"""Product photos with their masks, if there are any, and notes on them.
-
-    Raises:
-        ValueError: unreadable files, not one mask for each photo, or one of
-            another size.
-    """
-    if masks and len(masks) != len(photos):
-        raise ValueError(
-            f'target_mask names {len(masks)} masks for {len(photos)} photos; '
-            f'one each is needed.')
-    products, notes = [], []
-    for path, mask in zip(photos, masks or [None] * len(photos), strict=True):
-        image, found = open_image(path)
-        alpha = None if mask is None else _matching(mask, path, image.size)
-        product = _product(path, _small(image), alpha and _small(alpha))
-        products.append(product)
-        notes += [f'{path}: {note}' for note in (*found, product.note) if note]
-    return tuple(products), notes
-
-
-def _matching(mask: str, photo: str, size: tuple[int, int]) -> Image.Image:
-    r"""A photo's mask, of the photo's size."""
-    image = read_mask_image(mask)
-    if image.size != size:
-        raise ValueError(
-            f'target_mask {mask} must have the size of its photo {photo}, '
-            f'{size[0]}x{size[1]}, not {image.width}x{image.height}.')
-    return image
-
-
-def _product(path, photo, mask) -> Product:
-    try:
-        return Product(photo, mask)
-    except ValueError as error:
-        raise ValueError(f'{path}: {error}') from error
-
-
-def _small(image: Image.Image) -> Image.Image:
-    if max(image.size) > MAX_PHOTO_SIDE:
-        return ImageOps.contain(image, (MAX_PHOTO_SIDE, MAX_PHOTO_SIDE))
-    return image
+# Seconds by which a mask may be longer: containers round.
+SLACK = 0.5
 
 
 def nearest_size(info: VideoInfo, sizes: Sequence[str]) -> str:
@@ -152,14 +104,28 @@ def read_src_mask(
             f'the template with {info.width}x{info.height}.')
     mask = read_mask(
         path, size, checkpoint.config.sample_fps, frames, inputs.fit)
-    if not is_still(path) and len(mask) != frames:
-        raise ValueError(
-            f'src_mask {path} has {len(mask)} frames, the template {frames}.')
+    if not is_still(path):
+        _check_length(path, len(mask), info, frames)
     try:
         mask_to_latent(mask, checkpoint.latent_shape(size, frames))
     except ValueError as error:
         raise ValueError(f'src_mask {path}: {error}') from error
     return mask
+
+
+def _check_length(
+    path: str, count: int, info: VideoInfo, frames: int
+) -> None:
+    r"""Check that a mask video is as long as the template, or as its part
+    that is edited."""
+    if count != frames:
+        raise ValueError(
+            f'src_mask {path} has {count} frames, the template {frames}.')
+    seconds = probe(path).duration
+    if seconds and info.duration and seconds > info.duration + SLACK:
+        raise ValueError(
+            f'src_mask {path} is {seconds:.2f} s long, the template '
+            f'{info.duration:.2f} s.')
 
 
 def read_clip(

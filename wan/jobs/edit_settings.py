@@ -7,7 +7,7 @@ from ..configs import SIZE_CONFIGS
 from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
-from ..utils.flags import check_choices, choice, names, path
+from ..utils.flags import check_choices, choice, names, path, unbounded
 from .settings import Idle, check_frame_num
 from .task import Section
 
@@ -18,7 +18,8 @@ class EditInputs:
 
     Args:
         src_video: the template.
-        target_image: photos of the new product, separated by commas.
+        target_image: photos of the new product; given several times, or
+            one text in which commas separate them.
         target_mask: masks of the photos, white is product (default: alpha
             channel or plain ground).
         source_prompt: describes the template.
@@ -48,7 +49,7 @@ class EditInputs:
     source_blend: str = ''
     target_blend: str = ''
     size: str | None = choice(None, SIZE_CONFIGS)
-    frame_num: int | None = None
+    frame_num: int | None = unbounded(None)
     fit: str = choice('crop', ('crop', 'pad'))
 
     def __post_init__(self):

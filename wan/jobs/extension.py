@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..utils.flags import check_choices, choice, switch
+from ..utils.flags import check_choices, choice, path, switch
 from ..utils.progress import Progress
 from ..utils.prompt_extend import (
     LANGUAGES,
@@ -42,7 +42,7 @@ class ExtensionSettings:
     """
     use_prompt_extend: bool = switch()
     prompt_extend_method: str = choice('local_qwen', METHODS)
-    prompt_extend_model: str | None = None
+    prompt_extend_model: str | None = path()
     prompt_extend_target_lang: str = choice('zh', LANGUAGES)
 
     def __post_init__(self):

@@ -1,12 +1,16 @@
 r"""Running a job: load its pipeline, compute, save."""
+import itertools
 import logging
 import os
-import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from ..pipeline import WanPipeline
 from ..utils.progress import Progress
+from . import saving
+from .origin import write_record
 from .task import Job
 
 log = logging.getLogger(__name__)
@@ -57,6 +61,9 @@ def run(
 def save(job: Job, result: Any, progress: Progress | None = None) -> Path:
     r"""Write what `run` gave, with its record; all files or none appear.
 
+    A name that was taken while the job ran gets a number: nothing of another
+    origin is replaced.
+
     Returns:
         The file; its record lies beside it.
 
@@ -64,27 +71,43 @@ def save(job: Job, result: Any, progress: Progress | None = None) -> Path:
         OSError: a file cannot be written; an older result stays as it was.
     """
     progress = progress or Progress()
-    target = job.save_file
-    target.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(prefix='.', dir=target.parent) as folder:
+    with _claimed(job) as job, \
+            saving.switching(job.record_file, job.outputs) as folder:
         with progress.stage('save'):
-            job.row.save(Path(folder), job, result)
+            job.row.save(folder, job, result)
         job.record.stages |= progress.seconds
-        job.record.write(Path(folder, target.name))
-        _move(Path(folder), job)
-    log.info('Saved %s', target)
-    return target
+        write_record(
+            folder / job.record_file.name, job.record.as_dict())
+    log.info('Saved %s', job.save_file)
+    return job.save_file
 
 
-def _move(folder: Path, job: Job) -> None:
-    r"""Move all files of a result to where they belong."""
-    # What this result does not have must not seem to be of it.
-    for old in job.row.companions(job.save_file):
-        if not Path(folder, old.name).exists():
-            old.unlink(missing_ok=True)
-    # The record last: where it is, the rest is.
-    for file in sorted(folder.iterdir(), key=lambda f: f.suffix == '.json'):
-        os.replace(file, job.save_file.with_name(file.name))
+@contextmanager
+def _claimed(job: Job) -> Iterator[Job]:
+    r"""The job under a name that it alone may write to."""
+    for number in itertools.count(1):
+        named = job if number == 1 else job.at(
+            job.save_file.with_stem(f'{job.save_file.stem}_{number}'))
+        with saving.claim(named.record_file) as mine:
+            if not mine or not _may_write(named, number == 1):
+                continue
+            if number > 1:
+                log.warning('%s was taken while the job ran; saving as %s.',
+                            job.save_file, named.save_file)
+            yield named
+            return
+
+
+def _may_write(job: Job, wanted: bool) -> bool:
+    r"""Whether nothing would be lost, if the name is `wanted` by the user."""
+    if not wanted or 'save_file' not in job.settings.given:
+        return not any(map(os.path.lexists, (job.record_file, *job.outputs)))
+    saving.recover(job.record_file)
+    try:
+        job.check_replaceable()
+    except ValueError:
+        return False
+    return True
 
 
 def execute(

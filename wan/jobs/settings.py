@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any, NamedTuple, TypeVar
 
-from ..utils.flags import build, path_names
+from ..utils.flags import build, path_names, switch, unbounded
 
 T = TypeVar('T')
 
@@ -23,13 +23,15 @@ class JobSettings:
         base_seed: seed of all noise; a negative one draws it.
         save_file: where to write (default: a name made of task, size, seed,
             prompt and time).
+        overwrite: replace files there that are not those of an earlier run.
 
     Raises:
         ValueError: a seed that is too large.
     """
     ckpt_dir: str | None = None
-    base_seed: int = -1
+    base_seed: int = unbounded(-1)
     save_file: str | None = None
+    overwrite: bool = switch()
 
     def __post_init__(self):
         if self.base_seed > MAX_SEED:

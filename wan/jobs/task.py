@@ -1,24 +1,20 @@
-r"""What a task is, and how what the user gives becomes a checked job of it.
+r"""What a task is, and a job of it.
 
 Nothing here knows a task by name: a row of `wan.tasks` says all there is to
-know. What is given may come from flags, a file or a caller; all of it is
-checked before a weight is read, and what is wrong is a `ValueError` in one
-sentence.
+know.
 """
-import difflib
-import random
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from ..pipeline import WanPipeline
 from ..runtime import Runtime
-from ..utils.flags import build, names
 from ..utils.progress import Progress
-from ..utils.record import RunRecord, check_writable, default_save_path
-from .checkpoint import Checkpoint, embedded_checkpoint, runs_embedded
-from .settings import MAX_SEED, JobSettings, Settings
+from ..utils.record import RunRecord
+from .checkpoint import Checkpoint
+from .saving import check_replaceable
+from .settings import JobSettings, Settings
 
 
 @dataclass(frozen=True)
@@ -95,6 +91,31 @@ class Job:
         return Path(self.settings[JobSettings].save_file)
 
     @property
+    def record_file(self) -> Path:
+        return self.save_file.with_suffix('.json')
+
+    @property
+    def outputs(self) -> tuple[Path, ...]:
+        r"""All files that may be written, but for the record."""
+        return self.save_file, *self.row.companions(self.save_file)
+
+    def at(self, path: Path) -> 'Job':
+        r"""The job with its result elsewhere."""
+        self.record.arguments['save_file'] = str(path)
+        base = replace(self.settings[JobSettings], save_file=str(path))
+        return replace(self, work=replace(
+            self.work, settings=self.settings.updated(base)))
+
+    def check_replaceable(self) -> None:
+        r"""Check that no file of another origin is in the way.
+
+        Raises:
+            ValueError: one is, and `overwrite` is not given.
+        """
+        if not self.settings[JobSettings].overwrite:
+            check_replaceable(self.record_file, self.outputs)
+
+    @property
     def stages(self) -> tuple[str, ...]:
         r"""Of the whole job, in order."""
         return (*self.work.before, 'load', *self.work.stages, 'save')
@@ -141,104 +162,3 @@ class Task:
     def kinds(self) -> tuple[type, ...]:
         r"""All its settings, with those that every task has."""
         return (JobSettings, *self.settings, Runtime)
-
-
-def prepare(
-    tasks: Mapping[str, Task],
-    name: str,
-    given: Mapping[str, object],
-    reads: Iterable[str | Path] = (),
-) -> Job:
-    r"""Check everything that can be checked before weights are loaded.
-
-    Args:
-        tasks: the table.
-        name: of the task.
-        given: values of settings by name, as text or as what they are; those
-            left out, or None, have their defaults.
-        reads: files that `given` was read from, not to be written to.
-
-    Raises:
-        ValueError: the first thing wrong, in one sentence.
-    """
-    if name not in tasks:
-        raise ValueError(f'task is {name!r}, allowed: {", ".join(tasks)}.')
-    row, notes = tasks[name], []
-    _check_taken(tasks, name, given)
-    base, runtime = build(JobSettings, given), build(Runtime, given)
-    runtime.check_single()
-    runtime = runtime.resolved()
-    folder = base.ckpt_dir
-    if folder is None:
-        folder = _embedded(tasks, name)
-        notes.append(
-            f'ckpt_dir is not given: the small embedded model in {folder} is '
-            f'used.')
-    checkpoint = Checkpoint.read(folder, name, row.model_types)
-    seed = random.randint(0, MAX_SEED) if base.base_seed < 0 \
-        else base.base_seed
-    work = row.prepare(
-        Settings.of(
-            row.kinds, given, row.defaults(given, checkpoint.config)
-        ).updated(runtime, replace(base, ckpt_dir=str(folder), base_seed=seed)),
-        checkpoint)
-    path = Path(base.save_file or default_save_path(
-        name, work.size, seed, work.title, row.suffixes[0]))
-    _check_outputs(row, path, work, [
-        *reads, *checkpoint.files,
-        *(file for files in work.settings.paths.values() for file in files)])
-    settings = work.settings.updated(
-        replace(work.settings[JobSettings], save_file=str(path)))
-    work = replace(work, settings=settings, notes=(*notes, *work.notes))
-    record = RunRecord({'task': name, **settings.flat()}, seed)
-    return Job(name, row, checkpoint, work, record)
-
-
-def setting_names(tasks: Mapping[str, Task]) -> list[str]:
-    r"""The settings of all tasks."""
-    kinds = dict.fromkeys(k for row in tasks.values() for k in row.kinds)
-    return list(dict.fromkeys(names(*kinds)))
-
-
-def _check_taken(tasks, name, given) -> None:
-    r"""Check that every setting is one that the task takes."""
-    taken = {n: names(*row.kinds) for n, row in tasks.items()}
-    for setting in given:
-        if setting in taken[name]:
-            continue
-        others = [n for n in tasks if setting in taken[n]]
-        if others:
-            raise ValueError(
-                f'{setting} is not a setting of task {name}; it is one of '
-                f'{", ".join(others)}.')
-        near = difflib.get_close_matches(setting, taken[name], 1, 0)[0]
-        raise ValueError(
-            f'There is no setting {setting!r}; did you mean {near!r}?')
-
-
-def _embedded(tasks, name) -> Path:
-    if not runs_embedded(name):
-        able = ' and '.join(filter(runs_embedded, tasks))
-        raise ValueError(
-            f'ckpt_dir is missing: the folder of the weights (only {able} '
-            f'can run with the embedded model).')
-    return embedded_checkpoint()
-
-
-def _check_outputs(row, path, work, reads) -> None:
-    r"""Check that all files can be written, and that none is an input."""
-    width, height = work.size
-    check_writable(path, row.suffixes, 3 * width * height * work.frame_num)
-    for output in (path, path.with_suffix('.json'), *row.companions(path)):
-        check_writable(output)
-        if any(_same(output, Path(read)) for read in reads):
-            raise ValueError(
-                f'Cannot write {output}: it is an input; choose another '
-                f'save_file.')
-
-
-def _same(a: Path, b: Path) -> bool:
-    r"""Whether two paths are one file, or would be."""
-    if a.exists() and b.exists():
-        return a.samefile(b)
-    return a.resolve() == b.resolve()

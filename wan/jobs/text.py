@@ -9,7 +9,8 @@ import torch
 from ..configs import SIZE_CONFIGS
 from ..samplers import SOLVERS
 from ..text2video import WanT2V
-from ..utils.flags import check_choices, choice
+from ..utils.ffmpeg import ffmpeg_exe
+from ..utils.flags import check_choices, choice, unbounded
 from ..utils.progress import Progress
 from ..utils.utils import cache_image, cache_video
 from . import extension
@@ -47,7 +48,7 @@ class TextSettings:
     prompt: str | None = None
     n_prompt: str | None = None
     size: str = choice('1280*720', SIZE_CONFIGS)
-    frame_num: int | None = None
+    frame_num: int | None = unbounded(None)
     sample_solver: str = choice('unipc', SOLVERS)
     sample_steps: int | None = None
     sample_shift: float | None = None
@@ -80,11 +81,16 @@ def text_defaults(
 
 
 def prepare_video(settings: Settings, checkpoint: Checkpoint) -> Work:
-    r"""Check what a video is to be made of.
+    r"""Check what a video is to be made of, and that it can be written.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
     """
+    ffmpeg_exe()
+    return _prepared(settings, checkpoint)
+
+
+def _prepared(settings: Settings, checkpoint: Checkpoint) -> Work:
     text, extended = settings[TextSettings], settings[ExtensionSettings]
     if 'size' not in settings.given and text.size not in checkpoint.sizes:
         text = replace(text, size=max(
@@ -111,7 +117,7 @@ def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
     frames = settings[TextSettings].frame_num
     if frames != 1:
         raise ValueError(f'frame_num is {frames}: an image has 1 frame.')
-    return prepare_video(settings, checkpoint)
+    return _prepared(settings, checkpoint)
 
 
 def extended(job: Job, progress: Progress) -> Job:

@@ -145,12 +145,13 @@ class RefConfig:
         try:
             for part in filter(None, text.split(',')):
                 first, _, last = part.partition('-')
-                chosen.update(range(int(first), int(last or first) + 1))
+                chosen.update(range(
+                    int(first), min(int(last or first) + 1, depth)))
         except ValueError as error:
             raise ValueError(
                 f"ref_layers is {self.ref_layers!r}: {', '.join(LAYERS)}, "
                 f"a range '10-20' or a list '0,3,7'.") from error
-        return frozenset(i for i in chosen if i < depth)
+        return frozenset(chosen)
 
 
 def _numbers(name: str, text: str, separator: str) -> tuple[float, ...]:

@@ -1,9 +1,13 @@
 r"""Command line flags from a dataclass, so that a setting stands once."""
 import argparse
+import ast
 import dataclasses
 import inspect
 import math
+import os
 import re
+import sys
+import textwrap
 import typing
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TypeVar
@@ -12,20 +16,23 @@ from .utils import str2bool
 
 T = TypeVar('T')
 
+# More is of no use, or can only overflow.
+MAX_NUMBER = 10_000
+
 EXPECTED = {
     bool: 'true or false', int: 'a whole number', float: 'a finite number',
     str: 'text', tuple[float, ...]: 'numbers separated by commas',
-    tuple[str, ...]: 'texts separated by commas'}
+    tuple[str, ...]: 'a list of texts'}
 
 
 def heading(cls: type) -> str:
     r"""The first line of a class's docstring, as a title."""
-    return (inspect.getdoc(cls) or '').partition('\n')[0].rstrip('.')
+    return _doc(cls).partition('\n')[0].rstrip('.')
 
 
 def argument_help(cls: type) -> dict[str, str]:
     r"""The `Args:` entries of a class's docstring by name."""
-    doc = inspect.getdoc(cls) or ''
+    doc = _doc(cls)
     section = re.search(r'^Args:\n(.*?)(?=^\S|\Z)', doc, re.DOTALL | re.M)
     entries = re.findall(
         r'^    ([\w, ]+): (.*?)(?=^    \w|\Z)', section[1] if section else '',
@@ -34,6 +41,17 @@ def argument_help(cls: type) -> dict[str, str]:
         name.strip(): ' '.join(text.split())
         for names, text in entries for name in names.split(',')
     }
+
+
+def _doc(cls: type) -> str:
+    r"""A class's docstring, which `python -OO` takes from it."""
+    if sys.flags.optimize < 2:
+        return inspect.getdoc(cls) or ''
+    try:
+        source = textwrap.dedent(inspect.getsource(cls))
+        return ast.get_docstring(ast.parse(source).body[0]) or ''
+    except (OSError, SyntaxError):
+        return ''
 
 
 def parse(name: str, kind: object, text: object) -> object:
@@ -60,13 +78,29 @@ def parse(name: str, kind: object, text: object) -> object:
 
 
 def _several(kind: type, text: object) -> tuple:
-    r"""A list's items as they are, a text's between its commas."""
+    r"""A list's items as they are, a text's between its commas.
+
+    A text that names a file as it is names that one.
+    """
     if isinstance(text, (list, tuple)):
         return tuple(kind(part) for part in text)
+    if kind is str and os.path.lexists(str(text)):
+        return (str(text),)
     parts = [part.strip() for part in str(text).split(',')]
     if kind is str:
         return tuple(filter(None, parts))
     return tuple(kind(part) for part in parts)
+
+
+class _Repeated(argparse.Action):
+    r"""A flag's text or, where the flag stands several times, a list."""
+
+    def __call__(self, parser, namespace, value, option_string=None):
+        before = getattr(namespace, self.dest)
+        if isinstance(before, str):
+            before = [before]
+        setattr(namespace, self.dest,
+                [*before, value] if isinstance(before, list) else value)
 
 
 def choice(default: str | None, allowed: Iterable[str]) -> dataclasses.Field:
@@ -78,6 +112,11 @@ def choice(default: str | None, allowed: Iterable[str]) -> dataclasses.Field:
 def switch() -> dataclasses.Field:
     r"""A field that is off, and whose flag takes no value."""
     return dataclasses.field(default=False, metadata={'switch': True})
+
+
+def unbounded(default: int | None) -> dataclasses.Field:
+    r"""A field whose own check says how far it may go."""
+    return dataclasses.field(default=default, metadata={'unbounded': True})
 
 
 def path(several: bool = False) -> dataclasses.Field:
@@ -137,7 +176,7 @@ def add_flags(
         if field.name in known:
             continue
         kind = types[field.name]
-        text = texts[field.name].rstrip('.')
+        text = texts.get(field.name, '').rstrip('.')
         default = _shown((defaults or {}).get(field.name, field.default))
         switched = 'switch' in field.metadata
         if default and not switched:
@@ -146,6 +185,8 @@ def add_flags(
             how = {'action': 'store_true'}
         elif kind is bool:  # may stand alone or have its value
             how = {'type': str2bool, 'nargs': '?', 'const': True}
+        elif kind == tuple[str, ...]:
+            how = {'action': _Repeated}
         else:
             how = {'choices': field.metadata.get('choices'),
                    'type': kind if kind in (int, float) else None}
@@ -188,10 +229,18 @@ def build(cls: type[T], given: Mapping[str, object]) -> T:
             of other settings are passed over, None means the default.
 
     Raises:
-        ValueError: a value that its field's type cannot take.
+        ValueError: a value that its field's type cannot take, or a number
+            beyond `MAX_NUMBER`.
     """
-    types = kinds(cls)
-    return cls(**{
-        name: parse(name, types[name], value)
-        for name, value in given.items()
-        if name in types and value is not None})
+    types, values = kinds(cls), {}
+    for field in dataclasses.fields(cls):
+        name, value = field.name, given.get(field.name)
+        if value is None:
+            continue
+        values[name] = parse(name, types[name], value)
+        if types[name] in (int, float) and 'unbounded' not in field.metadata \
+                and abs(values[name]) > MAX_NUMBER:
+            raise ValueError(
+                f'{name} is {value}, allowed is -{MAX_NUMBER} to '
+                f'{MAX_NUMBER}.')
+    return cls(**values)

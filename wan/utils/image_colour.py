@@ -92,7 +92,7 @@ def _profiled(image, data: bytes) -> tuple[Image.Image, str | None]:
         space = profile.profile.xcolor_space.strip()
         if space != SPACES[image.mode]:
             return image, (
-                f'Its colour profile is for {space}, the picture is '
+                f'Its colour profile is for {ascii(space)}, the picture is '
                 f'{SPACES[image.mode]}: the profile is ignored.')
         transform = ImageCms.buildTransform(
             profile, ImageCms.createProfile('sRGB'), image.mode, 'RGB',
@@ -100,11 +100,12 @@ def _profiled(image, data: bytes) -> tuple[Image.Image, str | None]:
             ImageCms.Flags.BLACKPOINTCOMPENSATION)
         if image.mode != 'CMYK' and _changes_nothing(transform, image.mode):
             return image, None
-        name = ImageCms.getProfileDescription(profile).strip()
+        name = ImageCms.getProfileDescription(profile).strip()[:80]
         return ImageCms.applyTransform(image, transform), (
             f'Its colours are brought from the profile {name!r} to sRGB.')
     except (ImageCms.PyCMSError, OSError, ValueError) as error:
-        return image, (f'Its colour profile is broken ({error}) and is '
+        cause = ' '.join(str(error).split())[:80]
+        return image, (f'Its colour profile is broken ({cause}) and is '
                        'ignored.')
 
 

@@ -1,8 +1,13 @@
-r"""How the commands end: exit codes, and errors in one sentence."""
+r"""How the commands start and end: surroundings, exit codes, errors."""
 import argparse
+import codecs
 import logging
+import os
+import signal
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
 from .checkpoint import CheckpointError
@@ -17,6 +22,17 @@ class Parser(argparse.ArgumentParser):
         raise ValueError(f'{message} (--help lists all flags)')
 
 
+class Terminated(KeyboardInterrupt):
+    r"""SIGTERM, which ends a command as Ctrl-C does."""
+
+
+def use_utf8() -> None:
+    r"""Start Python anew, reading UTF-8, where the locale has ASCII only."""
+    if codecs.lookup(sys.getfilesystemencoding()).name == 'ascii':
+        os.execv(sys.executable, [
+            sys.executable, '-X', 'utf8', *sys.orig_argv[1:]])
+
+
 def run_program(
     name: str,
     prepare: Callable[[], Job],
@@ -27,32 +43,97 @@ def run_program(
 
     Args:
         name: of the command, for its error messages on stderr.
-        prepare: everything that can be checked first; its ValueError says
-            what is wrong.
+        prepare: everything that can be checked first; its ValueError, or an
+            OSError, says what is wrong.
         run: gives the exit code, None for 0.
         interrupted: what becomes of the results on Ctrl-C.
 
     Returns:
-        0 done, 1 fault, 2 bad input or a bad checkpoint, 130 interrupted.
+        0 done, 1 fault, 2 bad input or a bad checkpoint, 130 interrupted,
+        143 terminated.
     """
+    _open_streams()
     logging.basicConfig(
         level=logging.INFO, stream=sys.stderr,
         format='[%(asctime)s] %(levelname)s: %(message)s')
 
     def fail(code, message):
-        print(f'{name}: error: {" ".join(message.split())}', file=sys.stderr)
+        with suppress(OSError, ValueError):  # it is full, or nobody reads
+            print(f'{name}: error: {" ".join(message.split())}',
+                  file=sys.stderr, flush=True)
         return code
 
-    try:
+    with _terminable():
         try:
-            job = prepare()
-        except ValueError as error:
+            try:
+                _check_folder()
+                job = prepare()
+            except ValueError as error:
+                return fail(2, str(error))
+            except OSError as error:  # closed folders, unreadable files
+                return fail(2, f'Cannot use {error.filename or "a file"}: '
+                            f'{error.strerror or error}.')
+            code = run(job) or 0
+            sys.stdout.flush()
+            return code
+        except CheckpointError as error:
             return fail(2, str(error))
-        return run(job) or 0
-    except CheckpointError as error:
-        return fail(2, str(error))
-    except KeyboardInterrupt:
-        return fail(130, f'interrupted; {interrupted}')
-    except Exception as error:
-        logging.exception('The run failed.')
-        return fail(1, f'{type(error).__name__}: {error}')
+        except Terminated:
+            return fail(143, f'terminated; {interrupted}')
+        except KeyboardInterrupt:
+            return fail(130, f'interrupted; {interrupted}')
+        except Exception as error:
+            logging.exception('The run failed.')
+            return fail(1, f'{type(error).__name__}: {error}')
+        finally:
+            _drop_unwritten()
+
+
+def _check_folder() -> None:
+    try:
+        os.getcwd()
+    except OSError as error:
+        raise ValueError(
+            f'The working folder cannot be used: {error.strerror}.') from error
+
+
+def _open_streams() -> None:
+    r"""Have all three streams, in which any text can be written.
+
+    Where one is closed, the next file opened would get its number, and
+    whatever is meant for the stream.
+    """
+    for number, name in enumerate(('stdin', 'stdout', 'stderr')):
+        if getattr(sys, name) is None:
+            null = os.open(os.devnull, os.O_RDWR)
+            setattr(sys, name, os.fdopen(null, 'w' if number else 'r'))
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, 'reconfigure'):
+            stream.reconfigure(errors='backslashreplace')
+
+
+@contextmanager
+def _terminable() -> Iterator[None]:
+
+    def end(*args):
+        raise Terminated
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _drop_unwritten() -> None:
+    r"""Forget what cannot be written, or the exit code becomes Python's."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            stream.flush()
+        except OSError:
+            null = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(null, stream.fileno())
+            os.close(null)

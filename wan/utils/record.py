@@ -8,8 +8,8 @@ import math
 import os
 import platform
 import re
-import secrets
 import shutil
+import stat
 import sys
 import time
 import unicodedata
@@ -21,8 +21,12 @@ from pathlib import Path
 import psutil
 import torch
 
+from .temporary import clear, temporary_name
+
 SLUG_LENGTH = 40
 MAX_NAME_BYTES = 255
+# Linux allows 4096; some are kept for the names of unfinished files.
+MAX_PATH_BYTES = 3500
 
 
 @contextmanager
@@ -38,7 +42,8 @@ def atomic_write(path: str | Path) -> Iterator[Path]:
     """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f'.{secrets.token_hex(8)}.tmp{path.suffix}')
+    clear(path.parent)
+    temporary = path.with_name(temporary_name(path.suffix))
     try:
         yield temporary
         os.replace(temporary, path)
@@ -68,20 +73,41 @@ def check_writable(
                          f'{", ".join(suffixes)}.')
     if os.path.isdir(path):
         raise ValueError(f'Cannot write {path}: a folder of that name exists.')
-    if len(os.fsencode(path.name)) > MAX_NAME_BYTES:
-        raise ValueError(f'Cannot write {path}: the name has '
-                         f'{len(os.fsencode(path.name))} bytes, at most '
-                         f'{MAX_NAME_BYTES} are allowed.')
+    for part in path.parts:
+        if len(os.fsencode(part)) > MAX_NAME_BYTES:
+            raise ValueError(f'Cannot write {path}: the name has '
+                             f'{len(os.fsencode(part))} bytes, at most '
+                             f'{MAX_NAME_BYTES} are allowed.')
+    if len(os.fsencode(path.absolute())) > MAX_PATH_BYTES:
+        raise ValueError(f'Cannot write {path}: the path has '
+                         f'{len(os.fsencode(path.absolute()))} bytes, at most '
+                         f'{MAX_PATH_BYTES} are allowed.')
     folder = path.absolute().parent
     while not folder.exists():
         folder = folder.parent
     if not (folder.is_dir() and os.access(folder, os.W_OK | os.X_OK)):
         raise ValueError(f'Cannot write {path}: {folder} is not a folder that '
                          'may be written to.')
+    if os.path.isfile(path) and _is_fixed(path):
+        raise ValueError(f'Cannot write {path}: the file there may not be '
+                         'replaced.')
     free = shutil.disk_usage(folder).free
     if free < needed_bytes:
         raise ValueError(f'Cannot write {path}: about {needed_bytes / 1e6:.0f} '
                          f'MB are needed, {free / 1e6:.0f} MB are free.')
+
+
+def _is_fixed(path: Path) -> bool:
+    r"""Whether a file is immutable, or another's in a sticky folder."""
+    if not hasattr(os, 'geteuid'):
+        return False
+    user, file, folder = os.geteuid(), path.lstat(), path.parent.stat()
+    if folder.st_mode & stat.S_ISVTX and user not in (
+            0, file.st_uid, folder.st_uid):
+        return True
+    writable = user == 0 or user == file.st_uid and \
+        file.st_mode & stat.S_IWUSR
+    return bool(writable) and not os.access(path, os.W_OK)
 
 
 def slug(text: str) -> str:
@@ -116,6 +142,12 @@ def default_save_path(
         again += 1
         path = Path(folder, f'{stem}_{again}{suffix}')
     return path
+
+
+def legible(text: str) -> str:
+    r"""`text` as UTF-8 has it: bytes of a name that are none, as `\xfc`."""
+    return re.sub('[\ud800-\udfff]',
+                  lambda found: f'\\x{ord(found[0]) & 0xff:02x}', text)
 
 
 class RunRecord:
@@ -154,15 +186,7 @@ class RunRecord:
 
     def as_metadata(self) -> dict[str, str]:
         r"""The record as one `comment`, to be embedded in an mp4 or png."""
-        return {'comment': _json(self.as_dict())}
-
-    def write(self, result: str | Path) -> Path:
-        r"""Write the record beside `result`, its suffix changed to .json."""
-        path = Path(result).with_suffix('.json')
-        text = _json(self.as_dict(), indent=2)
-        with atomic_write(path) as temporary:
-            temporary.write_text(text + '\n', encoding='utf-8')
-        return path
+        return {'comment': to_json(self.as_dict())}
 
 
 def versions() -> dict[str, str | None]:
@@ -202,7 +226,7 @@ def _cpu_name() -> str:
     return found[1] if found else platform.processor() or platform.machine()
 
 
-def _json(value: object, indent: int | None = None) -> str:
+def to_json(value: object, indent: int | None = None) -> str:
     r"""JSON as it is read best; only bytes of names that are no UTF-8, which
     Python keeps as lone surrogates, are escaped: they read back as they were.
     """
