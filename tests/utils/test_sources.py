@@ -4,7 +4,7 @@ import shutil
 import pytest
 
 from wan.utils import sources
-from wan.utils.sources import EDITING, source_digest
+from wan.utils.sources import EDITING, READING, source_digest
 
 
 @pytest.fixture
@@ -39,6 +39,14 @@ def test_another_room_does_not_matter(copy):
         file = copy / name
         file.write_text(file.read_text() + '# more\n')
     assert digest() == before
+
+
+def test_an_experiment_depends_on_how_its_files_are_read(copy):
+    before = source_digest(*EDITING, *READING)
+    file = copy / 'utils/video_filters.py'
+    file.write_text(file.read_text() + '\n')
+    source_digest.cache_clear()
+    assert source_digest(*EDITING, *READING) != before
 
 
 def test_a_moved_file_is_another_key_and_a_lost_one_an_error(copy):

@@ -18,8 +18,9 @@ from ..jobs.saving import recover
 from ..jobs.task import Job
 from ..pipeline import WanPipeline
 from ..tasks import TASKS
+from ..utils.checkpoint import fingerprint
 from ..utils.progress import progress
-from ..utils.sources import EDITING, source_digest
+from ..utils.sources import EDITING, READING, source_digest
 from ..utils.temporary import clear
 from .experiment import KEY, RESULT, Experiment
 from .report import check_report, write_report
@@ -29,7 +30,6 @@ log = logging.getLogger(__name__)
 # Settings that change where and how a result comes about, not the result.
 # The checkpoint counts by its content.
 NO_MATTER = ('ckpt_dir', 'offload_model', 'overwrite', 'ref_bank', 'save_file')
-TAIL_BYTES = 2**16
 
 
 def check_all(
@@ -199,22 +199,10 @@ def _key(job: Job) -> str:
               for name, paths in job.settings.paths.items() if name in facts}
     facts |= {
         'task': job.task, 'device': job.runtime.torch_device.type,
-        'sources': source_digest(*EDITING),
-        'checkpoint': [_sample(path) for path in job.checkpoint.files]}
+        'sources': source_digest(*EDITING, *READING),
+        'checkpoint': fingerprint(job.checkpoint.files)}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _sample(path: Path) -> tuple[str, int, str]:
-    r"""Name, size and a hash of the end: gigabytes are not read for this.
-
-    The end holds the checksums of a .pth file and the last tensor of a
-    safetensors file, which no training leaves as it was.
-    """
-    size = path.stat().st_size
-    with path.open('rb') as file:
-        file.seek(max(0, size - TAIL_BYTES))
-        return path.name, size, hashlib.sha256(file.read()).hexdigest()
 
 
 def _span(seconds: float) -> str:

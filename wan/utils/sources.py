@@ -9,6 +9,12 @@ EDITING = (
     'flowalign', 'edit_config', 'edit_steps', 'pvtt', 'pipeline',
     'velocity', 'conditioning', 'samplers', 'refdrop', 'product', 'modules')
 
+# What decides how the files of an edit are read, and its result measured.
+READING = (
+    'jobs/edit', 'jobs/edit_files', 'jobs/edit_photos', 'utils/colour',
+    'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
+    'utils/video', 'utils/video_filters')
+
 
 @cache
 def source_digest(*names: str) -> str:
