@@ -13,8 +13,8 @@ from torch import Tensor
 
 from .conditioning import Condition
 from .modules.attention import attention
-from .modules.model import CrossSlot, RefSlot, WanModel
-from .modules.rope import token_grid
+from .modules.model import CrossSlot, RefSlot, Share, WanModel
+from .modules.rope import Grid, token_grid
 from .samplers import guided
 
 # ({branch: latent}, t) -> {branch: velocity}; latents and velocities are
@@ -43,6 +43,7 @@ class Denoiser:
         attend: computes every attention.
         sp_size: processes that share the tokens; their number is padded to a
             multiple of it.
+        share: this process's share of the tokens; None has all of them.
     """
 
     def __init__(
@@ -51,11 +52,23 @@ class Denoiser:
         num_train_timesteps: int = 1000,
         attend: Callable[..., Tensor] = attention,
         sp_size: int = 1,
+        share: Share | None = None,
     ):
         self.model = model
         self.num_train_timesteps = num_train_timesteps
         self.attend = attend
         self.sp_size = sp_size
+        self.share = share
+
+    @property
+    def alone(self) -> 'Denoiser':
+        r"""The same with all tokens in every process, for a few of them."""
+        return Denoiser(self.model, self.num_train_timesteps, self.attend)
+
+    def part(self, grid: Grid) -> slice | None:
+        r"""This process's tokens of a grid; None where it has all."""
+        return None if self.share is None else self.share.part(
+            math.prod(grid))
 
     def timestep(self, sigma: float) -> float:
         r"""The model's timestep at a sigma in [0, 1]."""
@@ -80,7 +93,8 @@ class Denoiser:
         t = torch.as_tensor(t, device=latents[0].device).expand(len(latents))
         return self.model(
             list(latents), t=t, context=condition.text, seq_len=seq_len,
-            ref=ref, cross=cross, attend=self.attend, **condition.inputs)
+            ref=ref, cross=cross, attend=self.attend, share=self.share,
+            **condition.inputs)
 
 
 def velocity(

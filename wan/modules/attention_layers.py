@@ -17,7 +17,8 @@ RefSlot = Callable[..., torch.Tensor]
 # [B, L, N, D], k and v [B, Lt, N, D] of the text.
 CrossSlot = Callable[..., torch.Tensor]
 # (q, k, v, ...) -> x, see `attention`: the kernel, or what shares the tokens
-# between processes.
+# between processes. That has the kernel as `local`, for keys that every
+# process has.
 Attend = Callable[..., torch.Tensor]
 
 
@@ -165,6 +166,7 @@ class WanT2VCrossAttention(WanSelfAttention):
         Returns:
             [B, L, C].
         """
+        attend = getattr(attend, 'local', attend)
         q = self.heads(self.norm_q(self.q(x.to(self.q.weight.dtype))))
         k, v, *image = context if isinstance(context, tuple) \
             else self.keys_values(context)

@@ -2,7 +2,7 @@ r"""The diffusion transformer of Wan2.1 (arXiv 2503.20314, section 4.2)."""
 import math
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 import torch.nn as nn
@@ -60,6 +60,7 @@ __all__ = [
     'Head',
     'MLPProj',
     'RefSlot',
+    'Share',
     'TextKV',
     'Tokens',
     'WanAttentionBlock',
@@ -95,6 +96,19 @@ class Tokens(NamedTuple):
     grids: tuple[Grid, ...]
     seq_lens: torch.Tensor | None
     rotation: torch.Tensor
+
+
+class Share(Protocol):
+    r"""The tokens of a forward spread over processes."""
+
+    def split(self, tokens: Tokens, attend: Attend) -> tuple[Tokens, Attend]:
+        r"""This process's tokens, and how they attend to all of them."""
+
+    def gather(self, x: torch.Tensor, length: int) -> torch.Tensor:
+        r"""This process's [B, n, C] and all others' as [B, length, C]."""
+
+    def part(self, length: int) -> slice:
+        r"""Which of `length` tokens are this process's, padding left out."""
 
 
 class WanModel(ModelMixin, ConfigMixin):
@@ -276,6 +290,7 @@ class WanModel(ModelMixin, ConfigMixin):
         ref: Sequence[RefSlot | None] | None = None,
         cross: Sequence[CrossSlot | None] | None = None,
         attend: Attend = attention,
+        share: Share | None = None,
     ) -> list[torch.Tensor]:
         r"""The velocity eps - z of each noisy latent.
 
@@ -290,6 +305,7 @@ class WanModel(ModelMixin, ConfigMixin):
             ref: a reference slot, or None, for each block.
             cross: a slot of the cross-attention, or None, for each block.
             attend: computes every attention.
+            share: this process's share of the tokens; None has all of them.
 
         Returns:
             B tensors [out_dim, F, H, W] in float32.
@@ -300,9 +316,14 @@ class WanModel(ModelMixin, ConfigMixin):
         """
         if not isinstance(context, TextKV):
             context = self.embed_context(context, clip_fea)
-        tokens = self.embed(x, t, seq_len, y)
-        out = self.run_blocks(tokens, context, ref, cross, attend)
-        return self.unpatchify(self.head(out, tokens.e), tokens.grids)
+        tokens = part = self.embed(x, t, seq_len, y)
+        if share is not None:
+            part, attend = share.split(tokens, attend)
+        out = self.run_blocks(part, context, ref, cross, attend)
+        out = self.head(out, tokens.e)
+        if share is not None:
+            out = share.gather(out, tokens.x.size(1))
+        return self.unpatchify(out, tokens.grids)
 
     def embed(
         self,

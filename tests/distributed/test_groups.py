@@ -1,0 +1,94 @@
+r"""Starting, agreeing, failing and ending together."""
+import os
+import signal
+import time
+
+import pytest
+import torch
+import torch.distributed as dist
+
+from tests.distributed.pool import run, same, single
+from wan.distributed.groups import Groups, from_first
+from wan.distributed.mesh import Mesh
+from wan.utils.checkpoint import CheckpointError
+
+
+def layout(groups):
+    r"""The ranks of each of this process's groups."""
+    ranks = dist.get_process_group_ranks
+    return (ranks(groups.weights.get_group()), ranks(groups.branch),
+            ranks(groups.ring), ranks(groups.ulysses))
+
+
+def test_layout(tmp_path):
+    got = run(layout, Mesh(branch=2, ulysses=2), tmp_path)
+    assert got == [
+        ([0, 1], [0, 2], [0], [0, 1]), ([0, 1], [1, 3], [1], [0, 1]),
+        ([2, 3], [0, 2], [2], [2, 3]), ([2, 3], [1, 3], [3], [2, 3])]
+
+
+class Peculiar(Exception):
+    def __init__(self, one, other):
+        super().__init__(f'{one} and {other}')
+
+
+def agreements(groups):
+    told = []
+
+    def fails(error):
+        def make():
+            raise error
+        try:
+            from_first(make)
+        except Exception as raised:
+            told.append(f'{type(raised).__name__}: {raised}')
+
+    told.append(from_first(lambda: dist.get_rank() + 7))
+    fails(CheckpointError('no file'))
+    fails(Peculiar(1, 2))
+    return told
+
+
+def test_all_take_what_the_first_makes(tmp_path):
+    first, second = run(agreements, single(2), tmp_path)
+    assert first == [7, 'CheckpointError: no file', 'Peculiar: 1 and 2']
+    assert second == first[:2] + ['RuntimeError: Peculiar: 1 and 2']
+    assert from_first(lambda: 3) == 3
+
+
+def another_size(groups):
+    try:
+        Groups.of(Mesh(ulysses=3), torch.device('cpu'))
+    except ValueError as error:
+        return str(error)
+
+
+def test_another_number_of_processes(tmp_path):
+    told = same(run(another_size, single(2), tmp_path))
+    assert '3 processes, 2 are running' in told
+
+
+def raises(groups):
+    if dist.get_rank() == 1:
+        raise KeyError('the reason')
+    dist.barrier()
+
+
+def dies(groups):
+    if dist.get_rank() == 1:
+        os.kill(os.getpid(), signal.SIGKILL)
+    dist.barrier()
+
+
+def hangs(groups):
+    time.sleep(100)
+
+
+@pytest.mark.parametrize('function, message', [
+    (raises, r'Rank 1 failed(?s:.*)test_groups.py(?s:.*)KeyError: .the reas'),
+    (dies, 'Rank . failed'), (hangs, r'Ranks \[0, 1\] did not end')])
+def test_a_failure_is_the_tests_and_soon(function, message, tmp_path):
+    begun = time.monotonic()
+    with pytest.raises(AssertionError, match=message):
+        run(function, single(2), tmp_path, timeout=4)
+    assert time.monotonic() - begun < 20
