@@ -233,7 +233,8 @@ class EditSteps(WanPipeline):
 
         steps = {denoiser.timestep(sigma): sigma
                  for sigma in edit.sigmas.tolist() if sigma > 0}
-        return Reader(recall, ref, steps, grid, tokens, boxes, denoiser.attend)
+        return Reader(recall, ref, steps, grid, tokens, boxes,
+                      denoiser.attend, denoiser.share)
 
     def velocity(
         self,

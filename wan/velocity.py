@@ -14,7 +14,7 @@ from torch import Tensor
 from .conditioning import Condition
 from .modules.attention import attention
 from .modules.model import CrossSlot, RefSlot, Share, WanModel
-from .modules.rope import Grid, token_grid
+from .modules.rope import token_grid
 from .samplers import guided
 
 # ({branch: latent}, t) -> {branch: velocity}; latents and velocities are
@@ -64,11 +64,6 @@ class Denoiser:
     def alone(self) -> 'Denoiser':
         r"""The same with all tokens in every process, for a few of them."""
         return Denoiser(self.model, self.num_train_timesteps, self.attend)
-
-    def part(self, grid: Grid) -> slice | None:
-        r"""This process's tokens of a grid; None where it has all."""
-        return None if self.share is None else self.share.part(
-            math.prod(grid))
 
     def timestep(self, sigma: float) -> float:
         r"""The model's timestep at a sigma in [0, 1]."""

@@ -18,7 +18,7 @@ CPU = torch.device('cpu')
 # Seconds for one case, and for a process to wait for the others.
 CASE, PEER = 60., 20.
 PRELOADED = ('torch', 'torch.distributed.fsdp', 'yunchang', 'wan',
-             'tests.distributed.pool', 'tests.distributed.cases')
+             'tests.distributed.pool', 'tests.distributed.editing')
 
 
 def context():

@@ -92,6 +92,12 @@ class SequenceParallel:
         dist.all_gather(parts, x.contiguous(), group=self.group)
         return torch.cat(parts, dim=1)[:, :length]
 
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        r"""The sum over all processes that share the tokens."""
+        x = x.clone()
+        dist.all_reduce(x, group=self.group)
+        return x
+
 
 class SharedAttention:
     r"""Self-attention of this process's tokens to those of all.

@@ -128,6 +128,10 @@ class WanAttentionBlock(nn.Module):
         y = self.ffn(y.to(self.ffn[0].weight.dtype))
         return gated(x, y, gate2)
 
+    def keys_values(self, context: torch.Tensor) -> tuple[torch.Tensor, ...]:
+        r"""What the cross-attention makes of a text, see its own."""
+        return self.cross_attn.keys_values(context)
+
 
 def modulate(x, scale, shift):
     r"""x * (1 + scale) + shift in float32, x [B, L, C], others [B, 1, C].

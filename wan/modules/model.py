@@ -110,6 +110,9 @@ class Share(Protocol):
     def part(self, length: int) -> slice:
         r"""Which of `length` tokens are this process's, padding left out."""
 
+    def total(self, x: torch.Tensor) -> torch.Tensor:
+        r"""The sum over all processes."""
+
 
 class WanModel(ModelMixin, ConfigMixin):
     r"""The transformer behind text to video and image to video.
@@ -387,7 +390,7 @@ class WanModel(ModelMixin, ConfigMixin):
         """
         embedded = self.embed_context(context, clip_fea)
         return TextKV(tuple(
-            block.cross_attn.keys_values(embedded) for block in self.blocks))
+            block.keys_values(embedded) for block in self.blocks))
 
     def embed_latents(self, x, seq_len):
         r"""Latents to tokens [B, L, C], B grids, lengths [B] or None."""

@@ -13,6 +13,19 @@ import torch
 # Called after each chunk with (chunks done, chunks in all).
 OnChunk = Callable[[int, int], None]
 
+
+class TileShare(NamedTuple):
+    r"""This process's share of the tiles.
+
+    Args:
+        index, count: tiles index, index + count, ... are its own.
+        total: adds up a tensor over all processes.
+    """
+    index: int
+    count: int
+    total: Callable[[torch.Tensor], torch.Tensor]
+
+
 class Span(NamedTuple):
     r"""Cells [start, stop) of an axis, shared with a neighbour at each end.
 
@@ -94,6 +107,7 @@ def parts(
     stride: tuple[int, int],
     tile: tuple[int, int] | None = None,
     on_chunk: OnChunk | None = None,
+    share: TileShare | None = None,
 ) -> Iterator[Part]:
     r"""Walk a latent tile by tile, each tile through all its frames.
 
@@ -104,11 +118,14 @@ def parts(
         stride: video frames and pixels per latent cell.
         tile: side and overlap of the tiles in latent cells; None is one tile.
         on_chunk: called when the caller is done with a part.
+        share: walk only the tiles of this share.
     """
     frames, height, width = grid
     time, space = stride
     size = tile or (max(height, width), 0)
     tiles = list(product(spans(height, *size), spans(width, *size)))
+    if share is not None:
+        tiles = tiles[share.index::share.count]
     for i, (row, col) in enumerate(tiles):
         cache = {}
         for t in range(frames):

@@ -18,7 +18,7 @@ from ..utils.checkpoint import (
     sidecar,
 )
 from ..utils.sizes import VAE_SIZES
-from .tiling import OnChunk, parts
+from .tiling import OnChunk, TileShare, parts
 from .vae_layers import AttentionBlock as AttentionBlock
 from .vae_layers import (
     Cache,
@@ -155,7 +155,8 @@ class WanVAE_(nn.Module):
 
     def encode(self, x: torch.Tensor, scale: Sequence, *,
                tile: tuple[int, int] | None = None,
-               on_chunk: OnChunk | None = None) -> torch.Tensor:
+               on_chunk: OnChunk | None = None,
+               share: TileShare | None = None) -> torch.Tensor:
         r"""The normalised latent mean of a video.
 
         Args:
@@ -167,6 +168,7 @@ class WanVAE_(nn.Module):
             tile: side and overlap of spatial tiles in latent cells; None
                 takes frames whole.
             on_chunk: progress callback.
+            share: of the tiles; the result has those of all processes.
 
         Returns:
             float32 [B, z_dim, 1 + (T - 1) // 4, H // 8, W // 8] on x's device.
@@ -180,22 +182,23 @@ class WanVAE_(nn.Module):
         grid = (1 + (frames - 1) // time, height // space, width // space)
         out = x.new_zeros((batch, self.z_dim, *grid), dtype=torch.float32)
         mean, inv_std = (_channels(s, out) for s in scale)
-        for part in parts(grid, self.stride, tile, on_chunk):
+        for part in parts(grid, self.stride, tile, on_chunk, share):
             chunk = x[part.video].to(self.conv1.weight)
             y = self.conv1(self.encoder(chunk, part.cache))
             mu = y[:, :self.z_dim].to(out)
             out[part.latent] += (
                 (mu - mean) * inv_std * part.weights().to(out))
-        return out
+        return out if share is None else share.total(out)
 
     def decode(self, z: torch.Tensor, scale: Sequence, *,
                tile: tuple[int, int] | None = None,
-               on_chunk: OnChunk | None = None) -> torch.Tensor:
+               on_chunk: OnChunk | None = None,
+               share: TileShare | None = None) -> torch.Tensor:
         r"""The video of a normalised latent; not clamped.
 
         Args:
             z: [B, z_dim, T, H, W] on any device.
-            scale, tile, on_chunk: see `encode`.
+            scale, tile, on_chunk, share: see `encode`.
 
         Returns:
             float32 [B, 3, 1 + 4 (T - 1), 8 H, 8 W] on z's device.
@@ -210,12 +213,12 @@ class WanVAE_(nn.Module):
             (batch, 3, 1 + time * (grid[0] - 1), space * grid[1],
              space * grid[2]), dtype=torch.float32)
         mean, inv_std = (_channels(s, out) for s in scale)
-        for part in parts(grid, self.stride, tile, on_chunk):
+        for part in parts(grid, self.stride, tile, on_chunk, share):
             y = z[part.latent].to(out) / inv_std + mean
             y = self.conv2(y.to(self.conv2.weight))
             y = self.decoder(y, part.cache).to(out)
             out[part.video] += y * part.weights(space).to(out)
-        return out
+        return out if share is None else share.total(out)
 
 
 def _channels(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -243,6 +246,7 @@ class WanVAE:
         device: where the network runs.
         tiling: work in blended spatial tiles of 384 x 384 pixels, which
             bounds memory at a small cost in accuracy and time.
+        share: this process's share of these tiles.
 
     Raises:
         CheckpointError: no such file, unreadable, or of another network; or
@@ -253,10 +257,13 @@ class WanVAE:
                  vae_pth: str = 'cache/vae_step_411000.pth',
                  dtype: torch.dtype = torch.float,
                  device: torch.device | str = 'cuda', *,
-                 tiling: bool = False) -> None:
+                 tiling: bool = False,
+                 share: TileShare | None = None) -> None:
         self.dtype = dtype
         self.device = device
         self.tile = TILE if tiling else None
+        # Without tiles there is nothing to share.
+        self.share = share if tiling else None
         path = find_weights(vae_pth)
         config = OFFICIAL | {'z_dim': z_dim, 'mean': MEAN, 'std': STD}
         config |= sidecar(path, VAE_SIZES)
@@ -292,8 +299,9 @@ class WanVAE:
             float32 latents [z_dim, 1 + (T - 1) // 4, H // 8, W // 8].
         """
         return [
-            self.model.encode(video[None], self.scale, tile=self.tile,
-                              on_chunk=on_chunk)[0] for video in videos
+            self.model.encode(
+                video[None], self.scale, tile=self.tile, on_chunk=on_chunk,
+                share=self.share)[0] for video in videos
         ]
 
     def decode(
@@ -306,6 +314,6 @@ class WanVAE:
         """
         return [
             self.model.decode(
-                z[None], self.scale, tile=self.tile,
-                on_chunk=on_chunk)[0].clamp_(-1, 1) for z in zs
+                z[None], self.scale, tile=self.tile, on_chunk=on_chunk,
+                share=self.share)[0].clamp_(-1, 1) for z in zs
         ]

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 
 from ..conditioning import Condition
-from ..modules.model import CrossSlot
+from ..modules.model import CrossSlot, Share
 from ..modules.rope import token_grid
 from ..velocity import Denoiser
 from .filters import blur, dilate, otsu
@@ -44,10 +44,15 @@ class WordAttention:
         positions: of the words' tokens, see `token_positions`.
         depth: the model's number of blocks.
         chunk: queries at a time, which bounds the memory.
+        share: this process's share of the tokens; None has all of them.
     """
 
     def __init__(
-        self, positions: Sequence[int], depth: int, chunk: int = 1024
+        self,
+        positions: Sequence[int],
+        depth: int,
+        chunk: int = 1024,
+        share: Share | None = None,
     ):
         first, last = MIDDLE_LAYERS
         self.positions = list(positions)
@@ -56,6 +61,7 @@ class WordAttention:
             math.ceil((last + 1) * depth / MODEL_LAYERS))
         self.depth = depth
         self.chunk = chunk
+        self.share = share
         self.total: torch.Tensor | float = 0.
         self.count = 0
 
@@ -88,7 +94,11 @@ class WordAttention:
         """
         if not self.count:
             raise ValueError('No forward has been given these slots.')
-        return (self.total / self.count).view(*grid)
+        total = self.total
+        if self.share is not None:
+            total = self.share.gather(
+                total[None, :, None], math.prod(grid)).flatten()
+        return (total / self.count).view(*grid)
 
 
 def find_product(
@@ -112,8 +122,10 @@ def find_product(
         The region; everything, and not `found`, when nothing tells.
     """
     model = denoiser.model
-    probes = {name: WordAttention(positions, len(model.blocks))
-              for name, positions in words.items()}
+    probes = {
+        name: WordAttention(
+            positions, len(model.blocks), share=denoiser.share)
+        for name, positions in words.items()}
     differences = []
     for sigma in SIGMAS:
         noise = torch.randn(

@@ -85,7 +85,8 @@ def capture(
             it clean and moves only the timestep.
         mask: [Lr], true for the product's tokens.
     """
-    model = denoiser.model
+    # So few tokens that every process has them all.
+    denoiser, model = denoiser.alone, denoiser.model
     grid = token_grid(latent.shape, model.patch_size)
     keys = values = None
     for sigma in sigmas:

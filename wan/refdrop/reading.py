@@ -4,6 +4,7 @@ the kept keys and blends the result with the self-attention's.
 Nothing in the bank changes while it is read. A slot holds the keys and values
 of its own block alone, so that all blocks are one graph to torch.compile.
 """
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
@@ -11,7 +12,7 @@ from typing import NamedTuple
 import torch
 
 from ..modules.attention import attention
-from ..modules.model import RefSlot, rotate
+from ..modules.model import RefSlot, Share, rotate
 from ..modules.rope import Grid
 from .bank import Reference
 from .blend import MATCH_STATS, blend
@@ -45,6 +46,7 @@ class ReadingSlot:
         stats: key of `MATCH_STATS`.
         where: indices of what reads, to select from [B, L, N, D].
         attend: computes the attention.
+        share: as of `reading_slots`.
     """
 
     def __init__(
@@ -53,9 +55,11 @@ class ReadingSlot:
         stats: str,
         where: tuple[torch.Tensor | slice, ...],
         attend: Callable[..., torch.Tensor] = attention,
+        share: Share | None = None,
     ):
         self.views, self.stats = views, stats
         self.where, self.attend = where, attend
+        self.total = None if share is None else share.total
 
     def __call__(self, q, k, v, x, q_rotated):
         own = x[self.where]
@@ -63,16 +67,21 @@ class ReadingSlot:
         out = blend(own, refs, [view.weight for view in self.views])
         if own.shape == x.shape:
             return out
-        return x.index_put(self.where, out)
+        x = x.clone()
+        x[self.where] = out
+        return x
 
     def _read(self, view, q, v, q_rotated, own):
+        match = MATCH_STATS[self.stats]
+        if not own.size(1):  # none of this process's tokens
+            return match(own, own, self.total)
         query = q_rotated[self.where] if view.query_rotation is None \
             else rotate(q[self.where], view.query_rotation, v.dtype)
         key, value = (
             part.expand(len(query), -1, -1, -1) for part in (
                 rotate(view.key, view.key_rotation, query.dtype),
                 view.value.to(query.dtype)))
-        return MATCH_STATS[self.stats](self.attend(query, key, value), own)
+        return match(self.attend(query, key, value), own, self.total)
 
 
 def reading_slots(
@@ -83,6 +92,7 @@ def reading_slots(
     mask: torch.Tensor | None = None,
     boxes: torch.Tensor | None = None,
     attend: Callable[..., torch.Tensor] = attention,
+    share: Share | None = None,
 ) -> list[RefSlot | None] | None:
     r"""One slot for each block, for `WanModel.forward(ref=...)`.
 
@@ -94,6 +104,8 @@ def reading_slots(
         mask: [frames * rows * columns], true where c applies.
         boxes: [frames, 4], the product in each frame, for 'box'.
         attend: computes the attention.
+        share: this process's share of the tokens, which alone it reads for;
+            None has all of them.
 
     Returns:
         None when nothing would be read, which is a plain forward.
@@ -109,17 +121,21 @@ def reading_slots(
             mask is not None and not mask.any()):
         return None
     device = references[0].keys[0].device
-    tokens = None if mask is None else mask.nonzero().flatten().to(device)
+    length = math.prod(grid)
+    tokens = slice(0, length) if share is None else share.part(length)
     # A whole batch is a view, not a copy.
-    where = (slice(None),) if len(rows) == len(reads) else (
-        torch.tensor(rows, device=device),)
-    if tokens is not None:
-        where = torch.tensor(rows, device=device)[:, None], tokens
+    samples = slice(None) if len(rows) == len(reads) \
+        else torch.tensor(rows, device=device)
+    where = samples, slice(0, tokens.stop - tokens.start)
+    if mask is not None:
+        own = mask[tokens].nonzero().flatten().to(device)
+        where = torch.tensor(rows, device=device)[:, None], own
+        tokens = own + tokens.start
     views = [
         _views(reference, c, config, grid, tokens, boxes)
         for reference, c in zip(references, config.ref_c, strict=True) if c]
     return [
-        ReadingSlot(blocks, config.ref_stats, where, attend)
+        ReadingSlot(blocks, config.ref_stats, where, attend, share)
         if i in layers else None
         for i, blocks in enumerate(zip(*views, strict=True))]
 
@@ -130,7 +146,7 @@ def _views(reference, weight, config, grid, tokens, boxes) -> list[View]:
     query, key = place(
         config.ref_rope, grid, reference.grid, keys.size(-1), boxes,
         reference.box).to(keys.device)
-    if query is not None and tokens is not None:
+    if query is not None:
         query = query[:, tokens]
     kept = slice(None)
     if config.ref_key_mask and reference.mask is not None:
@@ -152,7 +168,7 @@ class Reader:
         config: the settings.
         steps: {timestep: sigma} of the steps, in their order.
         grid: the video's tokens.
-        mask, boxes, attend: see `reading_slots`.
+        mask, boxes, attend, share: see `reading_slots`.
     """
     recall: Callable[[float], tuple[Reference, ...]]
     config: RefConfig
@@ -161,6 +177,7 @@ class Reader:
     mask: torch.Tensor | None = None
     boxes: torch.Tensor | None = None
     attend: Callable[..., torch.Tensor] = attention
+    share: Share | None = None
     _made: dict[tuple[bool, ...], list[RefSlot | None] | None] = field(
         default_factory=dict, init=False)
     _at: float | None = field(default=None, init=False)
@@ -189,5 +206,5 @@ class Reader:
         if reads not in self._made:
             self._made[reads] = reading_slots(
                 self.recall(self.steps[t]), self.config, reads, self.grid,
-                self.mask, self.boxes, self.attend)
+                self.mask, self.boxes, self.attend, self.share)
         return self._made[reads]

@@ -1,0 +1,142 @@
+r"""Edits by several processes: what they run, and with which settings."""
+from dataclasses import replace
+
+import torch
+
+from tests.distributed.cases import draw, share_of, twelve_heads
+from wan.configs import WAN_CONFIGS
+from wan.distributed.branches import spread_branches
+from wan.distributed.fsdp import shard_model
+from wan.edit_config import EditConfig
+from wan.edit_steps import EditSteps, Scene
+from wan.pipeline import Parts
+from wan.product.masks import Region
+from wan.refdrop.config import RefConfig
+from wan.refdrop.photos import Photos
+from wan.runtime import Runtime
+from wan.utils.progress import Progress
+from wan.velocity import Denoiser
+
+# (frames, rows, columns) of latents with 16 tokens, and with 45, which no mesh
+# divides.
+SMALL, ODD = (2, 4, 8), (3, 6, 10)
+# Every setting of the reference that is read token by token.
+SETTINGS = {
+    'default': {},
+    'everywhere': {'ref_query_mask': False, 'ref_key_mask': False},
+    'split': {'ref_branches': 'split', 'ref_steps': '0-0.7'},
+    'all': {'ref_branches': 'all', 'ref_layers': '1'},
+    'spatial': {'ref_rope': 'spatial'},
+    'none': {'ref_rope': 'none', 'ref_query_mask': False},
+    'offset': {'ref_rope': 'offset'},
+    'box': {'ref_rope': 'box'},
+    'box everywhere': {'ref_rope': 'box', 'ref_query_mask': False},
+    'levels': {'ref_t': '0.3,0.6', 'ref_noised': True},
+    'match': {'ref_t': 'match'},
+    'norm': {'ref_stats': 'norm'},
+    'full': {'ref_stats': 'full'},
+    'full everywhere': {'ref_stats': 'full', 'ref_query_mask': False},
+    'two photos': {'ref_c': (.3, -.2)},
+}
+
+
+class Shared(EditSteps):
+    r"""The steps of an edit in one of several processes."""
+
+    groups = share = None
+
+    @property
+    def denoiser(self):
+        alone = super().denoiser
+        return Denoiser(alone.model, alone.num_train_timesteps, alone.attend,
+                        share=self.share)
+
+    def velocity(self, *arguments):
+        v = super().velocity(*arguments)
+        return v if self.groups is None else \
+            spread_branches(v, self.groups.branch)
+
+
+def steps_of(groups, fsdp=False):
+    r"""An edit's steps with a network of 12 heads, and no other network."""
+    model = twelve_heads()
+    pipe = Shared.of(
+        Parts(model, None, None), WAN_CONFIGS['t2v-tiny'],
+        Runtime(device='cpu', dtype='float32'))
+    if groups is not None:
+        pipe.groups, pipe.share = groups, share_of(groups)
+    if fsdp:
+        shard_model(model, groups.weights)
+    return pipe
+
+
+def scene(shape):
+    return Scene(
+        torch.zeros(3, 1, 1, 1), draw(4, *shape, seed=1),
+        {name: draw(5, 12, seed=2 + i)
+         for i, name in enumerate(('source', 'target', 'null'))},
+        {}, seed=7)
+
+
+def early(shape):
+    r"""A region of the first two frames: later tokens read nothing."""
+    cells = torch.zeros(shape)
+    cells[:2, :4, :6] = 1
+    return Region(cells)
+
+
+def photos(shape, count, noised):
+    r"""Photos of which half is product."""
+    _, h, w = shape
+    mask = (torch.arange(h * w // 4) % 2).bool()
+    return Photos(
+        tuple(draw(4, 1, h, w, seed=20 + i) for i in range(count)),
+        (mask,) * count, 7 if noised else None)
+
+
+def edited(pipe, shape, ref=None, words=None, find=False, **options):
+    r"""The latent after every step."""
+    seen, told = scene(shape), []
+    edit = EditConfig(**{
+        'sample_steps': 3, 'sample_guide_scale': 3., **options}
+    ).resolved(pipe.config)
+    progress = Progress(lambda step: told.append(step.latent))
+    conditions = pipe.conditions(seen, edit)
+    region, slots = early(shape), None
+    if find:
+        region = pipe.find(
+            replace(seen, words=words or {}), conditions, progress)
+    if ref is not None:
+        ref = RefConfig(**{'ref_c': (.5,), **ref})
+        slots = pipe.remember(
+            seen, photos(shape, len(ref.ref_c), ref.ref_noised), conditions,
+            edit, ref, region, progress)
+    v = pipe.velocity(conditions, slots, edit.batch_branches)
+    pipe.edit(seen, v, edit, progress, region,
+              ref_guide_scale=None if ref is None else ref.own_guidance)
+    return torch.stack([x for x in told if x is not None])
+
+
+# With and without a photo; where the region is found; methods; batches.
+EDITS = [
+    {},
+    {'edit_method': 'flowedit'},
+    {'ref': {}},
+    {'ref': {}, 'find': True},
+    {'ref': {}, 'find': True, 'words': {'source': [1, 2], 'target': [3]}},
+    {'ref': {'ref_stats': 'full'}, 'batch_branches': True},
+    {'ref': {'ref_branches': 'split'}, 'edit_method': 'sdedit'},
+]
+
+
+def edits(groups, fsdp=False):
+    r"""Every edit, of either size."""
+    pipe = steps_of(groups, fsdp)
+    return [edited(pipe, shape, **edit) for shape in (SMALL, ODD)
+            for edit in EDITS]
+
+
+def settings(groups):
+    r"""An edit by each setting of the reference."""
+    pipe = steps_of(groups)
+    return [edited(pipe, ODD, ref) for ref in SETTINGS.values()]

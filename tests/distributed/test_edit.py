@@ -1,0 +1,43 @@
+r"""An edit by several processes is that of one, step by step."""
+import pytest
+
+from tests.distributed.editing import EDITS, SETTINGS, edits, settings
+from tests.distributed.pool import run, same, single
+from tests.goldens import relative_error
+from wan.distributed.mesh import Mesh
+
+LIMIT = 1e-5
+# (processes, whether they share the weights).
+LAYOUTS = {
+    'U2': (Mesh(ulysses=2), False),
+    'R2': (Mesh(ring=2), False),
+    'U4': (Mesh(ulysses=4), False),
+    'U2R2': (Mesh(ring=2, ulysses=2), False),
+    'FSDP2': (single(2), True),
+    'FSDP2 x U2': (Mesh(ulysses=2), True),
+    'branch 3x1': (Mesh(branch=3), False),
+    'branch 2x2': (Mesh(branch=2, ulysses=2), True),
+}
+
+
+@pytest.fixture(scope='module')
+def alone():
+    return edits(None)
+
+
+@pytest.mark.parametrize('layout', LAYOUTS)
+def test_every_edit(layout, alone, tmp_path, parity):
+    mesh, fsdp = LAYOUTS[layout]
+    got = same(run(edits, mesh, tmp_path, fsdp))
+    for name, part in ('divisible', slice(0, len(EDITS))), \
+            ('not divisible', slice(len(EDITS), None)):
+        parity(f'{layout}: edits, {name}', max(
+            map(relative_error, got[part], alone[part])), LIMIT)
+
+
+def test_every_setting_of_the_reference(tmp_path, parity):
+    want = settings(None)
+    assert len({float(x.sum()) for x in want}) == len(want)
+    got = same(run(settings, Mesh(ring=2, ulysses=2), tmp_path))
+    for name, one, other in zip(SETTINGS, got, want, strict=True):
+        parity(f'U2R2: ref {name}', relative_error(one, other), LIMIT)
