@@ -253,6 +253,8 @@ class WanVAE:
             the numbers beside it are beyond `VAE_SIZES` or do not agree.
     """
 
+    share: TileShare | None = None
+
     def __init__(self, z_dim: int = 16,
                  vae_pth: str = 'cache/vae_step_411000.pth',
                  dtype: torch.dtype = torch.float,
