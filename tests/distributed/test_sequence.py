@@ -1,10 +1,19 @@
 r"""Tokens shared between processes give what one process gives."""
-import pytest
+import subprocess
+import sys
+from pathlib import Path
 
-from tests.distributed.cases import forwards, refusals
+import pytest
+import torch
+
+from tests.distributed.cases import draw, forwards, refusals
 from tests.distributed.pool import run, same
 from tests.goldens import relative_error
 from wan.distributed.mesh import Mesh
+from wan.distributed.xdit_context_parallel import (
+    YUNCHANG,
+    attention_with_lse,
+)
 
 LIMIT = 1e-5
 LAYOUTS = {
@@ -44,3 +53,31 @@ def test_what_cannot_be_shared_is_refused(tmp_path):
     assert len(told) == 2
     assert 'unequal sizes' in told[0] and 'one by one' in told[0]
     assert '1 tokens' in told[1] and 'ring_size 2' in told[1]
+
+
+@pytest.mark.parametrize('dtype, limit', [
+    (torch.float32, 1e-6), (torch.bfloat16, 1e-2)])
+def test_attention_and_the_sum_of_its_logits(dtype, limit):
+    q, k, v = (draw(2, n, 3, 8, seed=i).to(dtype)
+               for i, n in enumerate((7, 40, 40)))
+    out, lse = attention_with_lse(q, k, v)
+    logits = torch.einsum('blnd,bknd->bnlk', q.double(), k.double()) / 8**.5
+    want = torch.einsum('bnlk,bknd->blnd', logits.softmax(-1), v.double())
+    assert out.dtype == dtype and lse.dtype == torch.float32
+    assert relative_error(out, want) < limit
+    # Not rounded to bfloat16: the ring adds the blocks up by it.
+    assert relative_error(lse, logits.logsumexp(-1)) < 1e-5
+
+
+def test_the_engine_is_needed_by_nothing_else():
+    code = (
+        "import sys; sys.modules['yunchang'] = None\n"
+        'from wan.distributed.xdit_context_parallel import check_engine\n'
+        'check_engine()')
+    told = subprocess.run(
+        [sys.executable, '-c', code], capture_output=True, text=True,
+        timeout=60)
+    assert told.stderr.rstrip().endswith(f'installed: pip install {YUNCHANG}')
+    root = Path(__file__).parents[2]
+    assert f'"{YUNCHANG}"' in (root / 'pyproject.toml').read_text()
+    assert f'\n{YUNCHANG}\n' in (root / 'constraints.txt').read_text()

@@ -34,11 +34,19 @@ def shard_model(
         model: the same weights in every process, or on the meta device.
         mesh: the processes, `Groups.weights`. Branch groups have their own,
             as they do not run the same blocks at the same time.
-        sync_module_states: not needed; upstream's callers pass it.
+        sync_module_states: upstream's callers say False: the weights are
+            there already. `load_sharded` sends them.
 
     Returns:
         The same network.
+
+    Raises:
+        ValueError: `sync_module_states` is true.
     """
+    if sync_module_states:
+        raise ValueError(
+            'sync_module_states is true, shard_model takes weights that every '
+            'process has; load_sharded reads them once.')
     fp32 = set(getattr(model, '_keep_in_fp32_modules', None) or ())
     rules = dict(
         mesh=mesh,
