@@ -79,6 +79,8 @@ MODEL_SIZES = {
     'qk_norm': Limit(bool),
     'cross_attn_norm': Limit(bool),
     'eps': Limit(float, 1e-12, 1e-2),
+    'vace_layers': Limit(int, 0, 2**8 - 1, range(1, 2**8 + 1)),
+    'vace_in_dim': Limit(int, 1, 2**10),
 }
 # And the sidecars of the three other networks.
 T5_SIZES = {
