@@ -1,7 +1,7 @@
 r"""What the processes of the tests do; imported once, before they fork."""
 import torch
 
-from tests.modules.dit import load, sample
+from tests.modules.dit import load, sample, small_vace
 from wan.distributed.xdit_context_parallel import SequenceParallel
 from wan.modules.model import WanModel
 
@@ -24,6 +24,16 @@ def twelve_heads():
     return model
 
 
+def controlled():
+    r"""A VACE network whose control counts."""
+    torch.manual_seed(0)
+    model = small_vace(num_heads=4)
+    for name, parameter in model.named_parameters():
+        if name.endswith(('_proj.weight', 'head.head.weight')):
+            torch.nn.init.normal_(parameter, std=.1)
+    return model
+
+
 def latents(model, grid, batch=1):
     r"""Latents of a grid of tokens."""
     f, h, w = grid
@@ -36,6 +46,10 @@ def arguments(name, grid, batch=1):
     if name == 'twelve':
         model = twelve_heads()
         given = dict(context=[draw(5, 12, seed=7)] * batch)
+    elif name == 'vace':
+        model = controlled()
+        given = dict(context=[draw(5, 20, seed=7)] * batch,
+                     vace_context_scale=.7)
     else:
         model, recorded = load(name), sample(f'{name}_b1')
         given = dict(context=recorded['context'] * batch)
@@ -46,6 +60,9 @@ def arguments(name, grid, batch=1):
         extra = model.in_dim - model.config.out_dim
         given['y'] = [draw(extra, *u.shape[1:], seed=9 + i)
                       for i, u in enumerate(x)]
+    if name == 'vace':
+        given['vace_context'] = [
+            draw(model.vace_in_dim, *u.shape[1:], seed=8) for u in x]
     f, h, w = grid
     return model.requires_grad_(False), dict(
         x=x, t=torch.linspace(500, 900, batch), seq_len=f * h * w, **given)

@@ -40,7 +40,7 @@ def forwards(groups, names):
 
 
 def test_forwards_are_equal_bit_for_bit(tmp_path):
-    names = 'twelve', 'dit_i2v'
+    names = 'twelve', 'dit_i2v', 'vace'
     got = same(run(forwards, single(2), tmp_path, names))
     for one, other in zip(got, forwards(None, names), strict=True):
         assert all(map(torch.equal, one, other))

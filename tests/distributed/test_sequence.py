@@ -21,7 +21,8 @@ LAYOUTS = {
     'R4': Mesh(ring=4), 'U2R2': Mesh(ring=2, ulysses=2)}
 # Tokens that divide by 4, and that leave a remainder of 3, 2 and 1.
 GRIDS = (3, 4, 6), (3, 5, 5), (2, 5, 7), (1, 7, 11)
-HEADS = {'twelve': 12, 'dit_t2v': 4, 'dit_i2v': 2, 'dit_flf2v': 2}
+HEADS = {'twelve': 12, 'dit_t2v': 4, 'dit_i2v': 2, 'dit_flf2v': 2,
+         'vace': 4}
 
 
 @pytest.fixture(scope='module')

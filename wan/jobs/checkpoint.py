@@ -8,6 +8,7 @@ from pathlib import Path
 from easydict import EasyDict
 
 from ..configs import SIZE_CONFIGS, SUPPORTED_SIZES, WAN_CONFIGS
+from ..modules.kinds import model_class
 from ..modules.model import WanModel
 from ..modules.tokenizers import HuggingfaceTokenizer
 from ..utils.checkpoint import check_checkpoint, find_weights, weight_files
@@ -74,7 +75,7 @@ class Checkpoint:
         config = WAN_CONFIGS[task if named else next(
             name for name in WAN_CONFIGS if _type(name) in model_types)]
         check_checkpoint(folder, config)
-        model = WanModel.empty(folder)
+        model = model_class(folder).empty(folder)
         if model.model_type not in model_types:
             raise ValueError(
                 f'Task {task} needs a checkpoint of type '
