@@ -20,6 +20,8 @@ from wan.velocity import Denoiser
 # (frames, rows, columns) of latents with 16 tokens, and with 45, which no mesh
 # divides.
 SMALL, ODD = (2, 4, 8), (3, 6, 10)
+# With 5 tokens, so that one of four processes has none.
+TINY = (1, 2, 10)
 # Every setting of the reference that is read token by token.
 SETTINGS = {
     'default': {},
@@ -129,10 +131,10 @@ EDITS = [
 ]
 
 
-def edits(groups, fsdp=False):
-    r"""Every edit, of either size."""
+def edits(groups, fsdp=False, shapes=(SMALL, ODD)):
+    r"""Every edit, of each size."""
     pipe = steps_of(groups, fsdp)
-    return [edited(pipe, shape, **edit) for shape in (SMALL, ODD)
+    return [edited(pipe, shape, **edit) for shape in shapes
             for edit in EDITS]
 
 

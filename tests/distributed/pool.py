@@ -4,6 +4,7 @@ The processes are forked from a server that has everything imported, which
 takes a tenth of a second where starting Python takes seconds.
 """
 import multiprocessing
+import pickle
 import time
 import traceback
 import warnings
@@ -15,8 +16,8 @@ from wan.distributed.groups import Groups, processes
 from wan.distributed.mesh import Mesh
 
 CPU = torch.device('cpu')
-# Seconds for one case, and for a process to wait for the others.
-CASE, PEER = 60., 20.
+# Seconds for one case, for a process to wait for the others, and to exit.
+CASE, PEER, EXIT = 150., 60., 30.
 PRELOADED = ('torch', 'torch.distributed.fsdp', 'yunchang', 'wan',
              'tests.distributed.pool', 'tests.distributed.editing')
 
@@ -34,12 +35,12 @@ def run(function, mesh, folder, *arguments, timeout=CASE):
         function: of a module, so that its name finds it.
         mesh: the processes.
         folder: an empty one, where they meet.
-        arguments: plain values or tensors.
+        arguments: plain values.
         timeout: seconds.
 
     Raises:
         AssertionError: a process failed, with its traceback, or did not end
-            in time.
+            in time and well.
     """
     ctx = context()
     workers, ends = [], []
@@ -51,14 +52,15 @@ def run(function, mesh, folder, *arguments, timeout=CASE):
         there.close()
         workers.append(worker)
         ends.append(here)
-    patience = 0
     try:
         results = _results(ends, time.monotonic() + timeout)
-        patience = 5
+        for worker in workers:
+            worker.join(EXIT)
+        codes = [worker.exitcode for worker in workers]
+        assert not any(codes) and None not in codes, f'exit codes {codes}'
         return results
     finally:
         for worker in workers:
-            worker.join(patience)
             worker.kill()
             worker.join()
 
@@ -75,7 +77,7 @@ def _results(ends, deadline):
         for end in ready:
             rank = ends.index(end)
             try:
-                result, failure = end.recv()
+                result, failure = pickle.loads(end.recv_bytes())
             except EOFError:
                 failure = 'it died without a word'
             if failure is not None:
@@ -86,16 +88,17 @@ def _results(ends, deadline):
 
 def _work(end, rank, mesh, meeting, function, arguments):
     torch.set_num_threads(1)
-    torch.multiprocessing.set_sharing_strategy('file_system')
     warnings.simplefilter('error')
     with torch.no_grad(), processes(
             CPU, PEER, init_method=f'file://{meeting}', rank=rank,
             world_size=mesh.size):
         # A failure is told before the others can see that this process ends.
         try:
-            end.send((function(Groups.of(mesh, CPU), *arguments), None))
+            told = function(Groups.of(mesh, CPU), *arguments), None
         except BaseException:
-            end.send((None, traceback.format_exc()))
+            told = None, traceback.format_exc()
+        # Copied, where torch would share the memory of a process that ends.
+        end.send_bytes(pickle.dumps(told))
 
 
 def same(results):

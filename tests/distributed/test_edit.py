@@ -1,7 +1,7 @@
 r"""An edit by several processes is that of one, step by step."""
 import pytest
 
-from tests.distributed.editing import EDITS, SETTINGS, edits, settings
+from tests.distributed.editing import EDITS, SETTINGS, TINY, edits, settings
 from tests.distributed.pool import run, same, single
 from tests.goldens import relative_error
 from wan.distributed.mesh import Mesh
@@ -33,6 +33,12 @@ def test_every_edit(layout, alone, tmp_path, parity):
             ('not divisible', slice(len(EDITS), None)):
         parity(f'{layout}: edits, {name}', max(
             map(relative_error, got[part], alone[part])), LIMIT)
+
+
+def test_a_process_without_a_token(tmp_path, parity):
+    got = same(run(edits, Mesh(ulysses=4), tmp_path, False, (TINY,)))
+    parity('U4: edits, 5 tokens', max(
+        map(relative_error, got, edits(None, shapes=(TINY,)))), LIMIT)
 
 
 def test_every_setting_of_the_reference(tmp_path, parity):

@@ -1,4 +1,6 @@
 r"""Networks whose weights are spread over processes."""
+from pathlib import Path
+
 import torch
 
 from tests import goldens
@@ -8,6 +10,7 @@ from wan.configs import WAN_CONFIGS
 from wan.distributed.fsdp import free_model, load_sharded, shard_model
 from wan.modules.model import WanModel
 from wan.modules.t5 import T5Encoder, T5EncoderModel
+from wan.refdrop.bank_file import BankFile
 from wan.utils.checkpoint import CheckpointError
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
@@ -89,6 +92,20 @@ def refused(groups, checkpoint):
 def test_weights_that_cannot_be_read_are_everyones_error(
         checkpoint, tmp_path):
     assert 'nothing' in same(run(refused, single(2), tmp_path, checkpoint))
+
+
+def identity(groups, checkpoint):
+    r"""By what a bank file knows the weights."""
+    model = WanModel.from_pretrained(checkpoint, torch.float32)
+    if groups is not None:
+        shard_model(model, groups.weights)
+    file = BankFile(Path('bank'), 4, 4, 24, (1, 2, 3), (), {})
+    return file.loaded([model]).facts['weights']
+
+
+def test_a_bank_is_of_the_same_weights(checkpoint, tmp_path):
+    got = same(run(identity, single(2), tmp_path, checkpoint))
+    assert got == identity(None, checkpoint)
 
 
 def encoder(checkpoint, shard_fn=None):

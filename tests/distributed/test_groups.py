@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.distributed as dist
 
-from tests.distributed.pool import run, same, single
+from tests.distributed.pool import CASE, run, same, single
 from wan.distributed.groups import Groups, from_first
 from wan.distributed.mesh import Mesh
 from wan.utils.checkpoint import CheckpointError
@@ -84,11 +84,10 @@ def hangs(groups):
     time.sleep(100)
 
 
-@pytest.mark.parametrize('function, message', [
-    (raises, r'Rank 1 failed(?s:.*)test_groups.py(?s:.*)KeyError: .the reas'),
-    (dies, 'Rank . failed'), (hangs, r'Ranks \[0, 1\] did not end')])
-def test_a_failure_is_the_tests_and_soon(function, message, tmp_path):
-    begun = time.monotonic()
+@pytest.mark.parametrize('function, timeout, message', [
+    (raises, CASE, r"Rank 1 failed(?s:.*)in raises(?s:.*)KeyError: 'the rea"),
+    (dies, CASE, 'Rank . failed'),
+    (hangs, 3, r'Ranks \[0, 1\] did not end')])
+def test_a_failure_is_the_tests(function, timeout, message, tmp_path):
     with pytest.raises(AssertionError, match=message):
-        run(function, single(2), tmp_path, timeout=4)
-    assert time.monotonic() - begun < 20
+        run(function, single(2), tmp_path, timeout=timeout)

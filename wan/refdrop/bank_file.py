@@ -22,7 +22,7 @@ from ..product.masks import token_mask
 from ..utils.checkpoint import CheckpointError
 from ..utils.plain_files import open_plain, reason
 from ..utils.record import atomic_write, check_writable
-from ..utils.tensors import DTYPES, is_finite
+from ..utils.tensors import DTYPES, is_finite, whole
 from .bank import Reference
 from .config import RefConfig
 
@@ -112,7 +112,7 @@ class BankFile:
         A sample of every weight tells what checkpoint it is, and what has
         become of it since.
         """
-        weights = (p.flatten()[:64] for network in networks
+        weights = (whole(p).flatten()[:64] for network in networks
                    for p in network.parameters())
         return replace(
             self, facts={**self.facts, 'weights': bank_key(*weights)})

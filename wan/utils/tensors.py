@@ -11,6 +11,14 @@ SCALES = ('scale_weight', 'weight_scale', 'scaled_fp8', 'comfy_quant')
 BLOCK = 2**15
 
 
+def whole(x: torch.Tensor) -> torch.Tensor:
+    r"""A tensor that is spread over processes, put together in each.
+
+    All of them must ask for it; any other tensor is returned as it is.
+    """
+    return getattr(x, 'full_tensor', lambda: x)()
+
+
 def own_name(key: str, wanted: Container[str]) -> str:
     r"""A stored name without the prefixes that a network has no use for."""
     name = key
