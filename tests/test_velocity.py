@@ -106,6 +106,18 @@ def test_the_denoiser_fills_in_what_the_model_asks():
     assert network.given['t'].dtype == torch.float32
 
 
+def test_a_share_of_the_tokens_is_the_denoisers_to_leave_out():
+    network, share = Network(), object()
+    denoiser = Denoiser(network, 7, share=share)
+    latents, condition = [torch.zeros(4, 1, 2, 2)], Condition(())
+    denoiser(latents, 1., condition)
+    assert network.given['share'] is share
+    denoiser.alone(latents, 1., condition)
+    assert network.given['share'] is None
+    assert network.given['attend'] is denoiser.attend
+    assert denoiser.alone.timestep(1.) == 7
+
+
 def test_conditions_join_with_all_they_hold():
     parts = [Condition((torch.full((2, 3), i),), {
         'clip_fea': torch.full((1, 4), i), 'y': [torch.full((1,), i)],

@@ -3,7 +3,7 @@ import torch
 
 from tests.modules.dit import load, sample, small_vace
 from wan.distributed.xdit_context_parallel import SequenceParallel
-from wan.modules.model import WanModel
+from wan.modules.model import T5_CONTEXT_TOKEN_NUMBER, WanModel
 
 
 def draw(*shape, seed=0):
@@ -14,11 +14,12 @@ def share_of(groups):
     return SequenceParallel(groups) if groups.mesh.sp_size > 1 else None
 
 
-def twelve_heads():
+def twelve_heads(kind='t2v'):
     r"""A network with the heads of the 1.3B model."""
     torch.manual_seed(0)
     model = WanModel(
-        't2v', text_len=8, in_dim=4, out_dim=4, dim=96, ffn_dim=64,
+        kind, text_len=T5_CONTEXT_TOKEN_NUMBER if kind == 'i2v' else 8,
+        in_dim=12 if kind == 'i2v' else 4, out_dim=4, dim=96, ffn_dim=64,
         freq_dim=16, text_dim=12, num_heads=12, num_layers=2).eval()
     torch.nn.init.normal_(model.head.head.weight, std=.1)
     return model

@@ -1,9 +1,10 @@
-r"""Edits by several processes: what they run, and with which settings."""
+r"""Edits and samplings by several processes: what they run, and how set."""
 from dataclasses import replace
 
 import torch
 
 from tests.distributed.cases import draw, share_of, twelve_heads
+from wan.conditioning import Condition
 from wan.configs import WAN_CONFIGS
 from wan.distributed.branches import spread_branches
 from wan.distributed.fsdp import shard_model
@@ -14,8 +15,9 @@ from wan.product.masks import Region
 from wan.refdrop.config import RefConfig
 from wan.refdrop.photos import Photos
 from wan.runtime import Runtime
+from wan.samplers import denoise, make_scheduler
 from wan.utils.progress import Progress
-from wan.velocity import Denoiser
+from wan.velocity import Denoiser, classifier_free, velocity
 
 # (frames, rows, columns) of latents with 16 tokens, and with 45, which no mesh
 # divides.
@@ -131,11 +133,45 @@ EDITS = [
 ]
 
 
+def sampled(groups, fsdp, kind, shape):
+    r"""The latent after every step of a sampling with guidance."""
+    model, seen = twelve_heads(kind), []
+    if fsdp:
+        shard_model(model, groups.weights)
+    clip_fea, inputs = None, {}
+    if kind == 'i2v':
+        clip_fea = draw(1, 257, 1280, seed=4)
+        inputs = {'y': [draw(8, *shape, seed=5)]}
+    denoiser = Denoiser(
+        model, share=None if groups is None else share_of(groups))
+    v = velocity(denoiser, {
+        name: Condition(
+            model.project_text([draw(5, 12, seed=2 + i)], clip_fea), inputs)
+        for i, name in enumerate(('cond', 'uncond'))})
+    if groups is not None:
+        v = spread_branches(v, groups.branch)
+    denoise(
+        classifier_free(v, 3.), draw(4, *shape, seed=1),
+        *make_scheduler('unipc', 3, 5., torch.device('cpu')),
+        callback=lambda i, n, x: seen.append(x))
+    return torch.stack(seen)
+
+
 def edits(groups, fsdp=False, shapes=(SMALL, ODD)):
     r"""Every edit, of each size."""
     pipe = steps_of(groups, fsdp)
     return [edited(pipe, shape, **edit) for shape in shapes
             for edit in EDITS]
+
+
+def everything(groups, fsdp=False):
+    r"""Name -> latents, of all edits and samplings."""
+    made = {}
+    for name, shape in ('divisible', SMALL), ('not divisible', ODD):
+        made[f'edits, {name}'] = edits(groups, fsdp, (shape,))
+        for kind in 't2v', 'i2v':
+            made[f'{kind}, {name}'] = [sampled(groups, fsdp, kind, shape)]
+    return made
 
 
 def settings(groups):

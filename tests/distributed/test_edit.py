@@ -1,7 +1,13 @@
-r"""An edit by several processes is that of one, step by step."""
+r"""What several processes make is what one makes, step by step."""
 import pytest
 
-from tests.distributed.editing import EDITS, SETTINGS, TINY, edits, settings
+from tests.distributed.editing import (
+    SETTINGS,
+    TINY,
+    edits,
+    everything,
+    settings,
+)
 from tests.distributed.pool import run, same, single
 from tests.goldens import relative_error
 from wan.distributed.mesh import Mesh
@@ -22,17 +28,16 @@ LAYOUTS = {
 
 @pytest.fixture(scope='module')
 def alone():
-    return edits(None)
+    return everything(None)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)
-def test_every_edit(layout, alone, tmp_path, parity):
+def test_every_edit_and_sampling(layout, alone, tmp_path, parity):
     mesh, fsdp = LAYOUTS[layout]
-    got = same(run(edits, mesh, tmp_path, fsdp))
-    for name, part in ('divisible', slice(0, len(EDITS))), \
-            ('not divisible', slice(len(EDITS), None)):
-        parity(f'{layout}: edits, {name}', max(
-            map(relative_error, got[part], alone[part])), LIMIT)
+    got = same(run(everything, mesh, tmp_path, fsdp))
+    for name, want in alone.items():
+        parity(f'{layout}: {name}',
+               max(map(relative_error, got[name], want)), LIMIT)
 
 
 def test_a_process_without_a_token(tmp_path, parity):
