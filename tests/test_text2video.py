@@ -5,7 +5,7 @@ from easydict import EasyDict
 
 from tests import goldens
 from wan.configs import WAN_CONFIGS
-from wan.modules import attention
+from wan.modules import backends
 from wan.modules.model import TextKV, WanModel
 from wan.modules.vae import WanVAE, WanVAE_
 from wan.pipeline import Parts
@@ -144,8 +144,8 @@ def test_text_cache_and_offloading_change_nothing(pipe, machine):
 def test_two_machines_in_one_process(pipe, monkeypatch):
     r"""Each pipeline runs on its own, in whatever order they are made."""
     seen = []
-    real = attention._sdpa
-    monkeypatch.setattr(attention, '_sdpa', lambda name, *a: (
+    real = backends._sdpa
+    monkeypatch.setattr(backends, '_sdpa', lambda name, *a: (
         seen.append(name), real(name, *a))[1])
     inputs = goldens.case('e2e_t2v_unipc')[1]
     one = pipeline(inputs, attention='math')

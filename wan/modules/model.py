@@ -24,10 +24,6 @@ from .attention import attention
 from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
     WAN_CROSSATTENTION_CLASSES,
-    Attend,
-    CrossSlot,
-    RefSlot,
-    TextKV,
     WanI2VCrossAttention,
     WanRMSNorm,
     WanSelfAttention,
@@ -51,6 +47,7 @@ from .rope import (
     rotation_table,
     sinusoidal_embedding_1d,
 )
+from .slots import Attend, CrossSlot, RefSlot, TextKV
 
 __all__ = [
     'FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER',

@@ -11,8 +11,8 @@ from typing import NamedTuple
 import torch
 
 from ..modules.attention import attention
-from ..modules.model import RefSlot, rotate
-from ..modules.rope import Grid
+from ..modules.rope import Grid, rotate
+from ..modules.slots import RefSlot
 from .bank import Reference
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
