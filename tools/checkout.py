@@ -7,6 +7,10 @@ _LANDMARKS = ('generate.py', 'wan/configs/__init__.py',
               'wan/modules/model.py', 'wan/text2video.py')
 
 
+class Shape(ValueError):
+    r"""A checkout's code is not as it is expected to be."""
+
+
 def check_checkout(path: Path) -> None:
     r"""Check that a folder is a checkout of Wan2.1.
 
@@ -19,12 +23,23 @@ def check_checkout(path: Path) -> None:
                          f'it has no {", ".join(missing)}')
 
 
+def git_folder(path: Path) -> Path:
+    r"""Where git keeps what it knows of a checkout.
+
+    Raises:
+        OSError: it is none of git.
+    """
+    git = path / '.git'
+    if git.is_dir():
+        return git
+    # a worktree's, or a submodule's
+    return path / _after(git.read_text('utf-8'), 'gitdir:')
+
+
 def commit_of(path: Path) -> str | None:
     r"""The commit a checkout is at, or None where its files do not tell."""
     try:
-        git = path / '.git'
-        if git.is_file():  # a worktree's, or a submodule's
-            git = path / _after(git.read_text('utf-8'), 'gitdir:')
+        git = git_folder(path)
         head = (git / 'HEAD').read_text('utf-8').strip()
         if not head.startswith('ref:'):
             return head or None
