@@ -31,6 +31,7 @@ th { font-weight: normal; color: var(--dim); }
 .sides td { border-left: 3px solid transparent; }
 .sides td:first-child { border-left-color: currentColor; }
 .sides td:not(:first-child), .sides code { color: var(--text); }
+.sides td:first-child small { color: inherit; }
 .sides th:first-child { width: 24%; }
 details { border: 1px solid var(--line); border-radius: 6px;
   margin: .4rem 0; }

@@ -29,8 +29,12 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools.checkout import check_checkout, described, git_folder
-from tools.graft_edits import EDITS, edited
 from tools.graft_files import files_to_copy
+
+try:
+    from tools.graft_edits import EDITS, edited
+except ModuleNotFoundError as error:
+    raise SystemExit(f"{error}; pip install -e '.[graft]' brings it") from error
 
 RECORD = 'pvtt-graft.json'
 # A checkout's own settings must run nothing.
@@ -50,8 +54,8 @@ class Graft:
     before: Mapping[str, bytes]
     after: Mapping[str, bytes]
 
-    def diff(self, context: int = 3) -> str:
-        r"""Of Wan2.1's own files."""
+    def diff(self, context: int = 1) -> str:
+        r"""Of Wan2.1's own files, with lines around each change."""
         return ''.join(
             line for path in self.before for line in difflib.unified_diff(
                 *(part[path].decode().splitlines(keepends=True)
@@ -130,26 +134,20 @@ def undo(checkout: Path) -> None:
     for path, text in before.items():
         (checkout / path).write_bytes(text)
     for path in record['copied']:
-        (checkout / path).unlink(missing_ok=True)
-        for folder in (checkout / path).parents:
-            if folder == checkout or not _emptied(folder):
-                break
+        _remove(checkout, checkout / path)
     _record(checkout).unlink()
 
 
-def _emptied(folder: Path) -> bool:
-    r"""Remove a folder that holds nothing, compiled files aside."""
-    if not folder.exists():
-        return True
-    cache = folder / '__pycache__'
-    if any(path != cache for path in folder.iterdir()):
-        return False
-    for file in cache.glob('*.pyc'):
-        file.unlink()
-    if cache.exists():
-        cache.rmdir()
-    folder.rmdir()
-    return True
+def _remove(checkout: Path, file: Path) -> None:
+    r"""Remove a file, what was compiled of it, and folders left empty."""
+    cache = file.parent / '__pycache__'
+    for each in (file, *cache.glob(f'{file.stem}.*.pyc')):
+        each.unlink(missing_ok=True)
+    for folder in (cache, *file.parents):
+        if folder == checkout or folder.is_dir() and any(folder.iterdir()):
+            break
+        if folder.is_dir():
+            folder.rmdir()
 
 
 def _record(checkout: Path) -> Path:
