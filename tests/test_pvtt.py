@@ -335,7 +335,8 @@ def test_forward_then_reverse_returns_near_the_source(pipe, clip):
     for steps in (4, 32):
         config = EditConfig(sample_steps=steps, sample_guide_scale=2.,
                             bg_zeta_scale=0.)
-        v = pipe.velocity(pipe.conditions(scene, config))
+        v = pipe.velocity(
+            pipe.conditions(scene).of_branches(config.edit_method))
         there = pipe.edit(scene, v, config, Progress())
         back = pipe.edit(scene, v, config, Progress(), start=there)
         z = scene.latent

@@ -153,9 +153,11 @@ def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
         raise ValueError(f'Checkpoint folder {folder} cannot be read: '
                          f'{reason(error)}.') from error
     t5, vae = folder / config.t5_checkpoint, folder / config.vae_checkpoint
+    clip = [folder / config.clip_checkpoint] \
+        if 'clip_checkpoint' in config else []
     tokenizer = Path(config.t5_tokenizer, 'tokenizer.json')
     missing = [
-        path.name for path in (t5, vae)
+        path.name for path in (t5, vae, *clip)
         if not _is_there(path)
         and not _is_there(path.with_suffix('.safetensors'))]
     missing += [
@@ -169,6 +171,8 @@ def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
             f'Checkpoint {folder} is incomplete: no {", ".join(missing)}.')
     check_tokenizer(folder / config.t5_tokenizer)
     weight_files(folder)
+    for path in clip:
+        find_weights(path)
     _check_fit(folder / 'config.json', find_weights(t5), find_weights(vae))
 
 
