@@ -10,8 +10,9 @@ from .rope import Grid, rotate, rotation_of
 
 T5_CONTEXT_TOKEN_NUMBER = 512
 
-# Called by a block's self-attention as slot(q, k, v, x, q_rotated) -> x, all
-# [B, L, N, D]; q and k are normed but not rotated, x is the result so far.
+# Called by a block's self-attention as slot(q, k, v, x, q_rotated, k_rotated)
+# -> x, all [B, L, N, D]; q and k are normed, and rotated only where their name
+# says so; x is the result so far.
 RefSlot = Callable[..., torch.Tensor]
 # Called by a block's cross-attention as slot(q, k, v, x) -> x; q and x are
 # [B, L, N, D], k and v [B, Lt, N, D] of the text.
@@ -127,11 +128,12 @@ class WanSelfAttention(nn.Module):
         k = self.heads(self.norm_k(self.k(x)))
         v = self.heads(self.v(x))
         q_rotated = rotate(q, freqs, v.dtype)
+        k_rotated = rotate(k, freqs, v.dtype)
         x = attend(
-            q_rotated, rotate(k, freqs, v.dtype), v,
+            q_rotated, k_rotated, v,
             k_lens=seq_lens, window_size=self.window_size)
         if ref is not None:
-            x = ref(q, k, v, x, q_rotated)
+            x = ref(q, k, v, x, q_rotated, k_rotated)
         return self.out(x)
 
 
