@@ -64,7 +64,8 @@ def weights(name: str) -> tuple[dict, dict[str, torch.Tensor]]:
             k: v.float() for k, v in load_file(GOLDENS / file).items()
         }
     kwargs = {
-        k: tuple(v) if k in ('patch_size', 'window_size') else v
+        k: tuple(v) if k in ('patch_size', 'window_size')
+        and isinstance(v, list) else v
         for k, v in entry['kwargs'].items() if not k.startswith('_')
     }
     return kwargs, state

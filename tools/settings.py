@@ -187,4 +187,8 @@ def _arguments(entry: dict) -> dict:
         kwargs['vocab'] = kwargs.pop('vocab_size')
         kwargs['num_layers'] = kwargs.pop('encoder_layers')
         del kwargs['decoder_layers']
+    if entry['class'].endswith('.XLMRobertaCLIP'):
+        # recorded with the text tower, which is not built here
+        kwargs = {k: v for k, v in kwargs.items() if not k.startswith(
+            ('vocab', 'max_text', 'type_size', 'pad_id', 'text_'))}
     return kwargs

@@ -1,4 +1,5 @@
 r"""The task table: a row is all that the program knows of a task."""
+from .edit_inputs import SIGHTS
 from .jobs.edit import prepare_edit, run_edit, save_edit
 from .jobs.edit_files import companions
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
@@ -34,7 +35,7 @@ _TEXT_TO_IMAGE = Task(
     defaults=text_defaults('一个朴素端庄的美人', frame_num=1))
 
 _EDIT = Task(
-    pipeline=WanPVTT, model_types=('t2v',), settings=EDIT_SETTINGS,
+    pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
     suffixes=VIDEO_SUFFIXES, companions=companions, defaults=edit_defaults,
     experiment=EXPERIMENT)

@@ -39,14 +39,17 @@ ATTENTION_PARTS = {
 }
 
 
-def our_keys(theirs):
-    r"""Diffusers' state dict under our names."""
+def our_keys(theirs, rows=(('blocks', LAYERS),), more=()):
+    r"""Diffusers' state dict under our names.
+
+    `rows` are the lists of blocks with their lengths, `more` further parts.
+    """
     block = BLOCK_PARTS | {
         f'{a}.{p}': f'{b}.{r}' for a, b in ATTENTIONS.items()
         for p, r in ATTENTION_PARTS.items()}
-    parts = PARTS | {
-        f'blocks.{i}.{a}': f'blocks.{i}.{b}' for i in range(LAYERS)
-        for a, b in block.items()}
+    parts = PARTS | dict(more) | {
+        f'{row}.{i}.{a}': f'{row}.{i}.{b}' for row, depth in rows
+        for i in range(depth) for a, b in block.items()}
     names = {b: a for a, b in parts.items()}
     renamed = {}
     for key, value in theirs.items():

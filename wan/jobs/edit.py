@@ -1,5 +1,6 @@
 r"""Product video template transfer as a task."""
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -22,6 +23,7 @@ from .edit_files import (
     companions,
     nearest_size,
     read_clip,
+    read_frames,
     read_src_mask,
     read_template,
     write_comparison,
@@ -33,6 +35,7 @@ from .edit_settings import (
     EditInputs,
     EditOptions,
     Facts,
+    check_shown,
     preset_notes,
 )
 from .settings import JobSettings, Settings, idle_notes
@@ -57,12 +60,14 @@ class EditData:
         products: the photos.
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
         reverse_from: an edited clip to go back from, or None.
+        frames: edited frames that are given, see `WanPVTT.generate`.
         sound: of the template, in memory: the file may change meanwhile.
     """
     clip: torch.Tensor
     products: tuple[Product, ...]
     mask: torch.Tensor | None
     reverse_from: torch.Tensor | None
+    frames: Mapping[str, torch.Tensor]
     sound: Sound | None
 
 
@@ -81,11 +86,14 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     _check_words(inputs, checkpoint)
+    check_shown(settings, checkpoint.model.model_type, bool(products))
 
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
     clip, more = read_template(inputs, info, size, checkpoint)
+    notes += more
+    shown, more = read_frames(inputs, size)
     notes += more
     frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
@@ -110,20 +118,22 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         settings.updated(
             edit, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
-        _stages(options, mask is not None, reads), steps, evaluations,
+        _stages(options, mask is not None, reads,
+                checkpoint.model.needs_image), steps, evaluations,
         batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         notes=tuple(notes),
-        data=EditData(clip, products, mask, back, sound))
+        data=EditData(clip, products, mask, back, shown, sound))
 
 
 def _stages(
-    options: EditOptions, masked: bool, reads: bool
+    options: EditOptions, masked: bool, reads: bool, looks: bool
 ) -> tuple[str, ...]:
     r"""Of `WanPVTT.generate`, and what `run_edit` adds."""
     stages = {
         'encode text': True,
         'encode': True,
+        'encode image': looks,
         'find the product': options.use_mask and not masked,
         'capture the reference': reads,
         'edit': True,
@@ -218,7 +228,8 @@ def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
         n_prompt=negative(inputs.n_prompt), ref_bank=options.ref_bank,
         reverse_from=data.reverse_from,
         seed=job.settings[JobSettings].base_seed,
-        offload_model=job.runtime.offload_model, round_trip=options.measure,
+        offload_model=job.runtime.offload_model, frames=data.frames,
+        context_scale=options.context_scale, round_trip=options.measure,
         progress=progress)
     results = job.record.results
     for note in result.notes:

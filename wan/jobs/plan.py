@@ -22,6 +22,12 @@ class Memory:
         return self.job.checkpoint.text_encoder_file.stat().st_size
 
     @property
+    def image_encoder(self) -> int:
+        r"""0 where the model sees no images."""
+        file = self.job.checkpoint.clip_file
+        return 0 if file is None else file.stat().st_size
+
+    @property
     def transformer(self) -> int:
         r"""The weights alone."""
         return self._itemsize * sum(
@@ -69,6 +75,8 @@ def plan(job: Job) -> str:
         ('transformer', f'{model.num_layers} layers of {model.dim}, '
          f'{gib(memory.transformer)}'),
         ('text encoder', gib(memory.text_encoder)),
+        *([('CLIP', gib(memory.image_encoder))]
+          if memory.image_encoder else []),
         ('VAE', gib(memory.vae)),
         ('video', f'3x{work.frame_num}x{height}x{width}'),
         ('latent', 'x'.join(map(str, checkpoint.latent_shape(

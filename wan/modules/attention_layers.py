@@ -95,11 +95,12 @@ class WanSelfAttention(nn.Module):
         k = self.heads(self.norm_k(self.k(x)))
         v = self.heads(self.v(x))
         q_rotated = rotate(q, freqs, v.dtype)
+        k_rotated = rotate(k, freqs, v.dtype)
         x = attend(
-            q_rotated, rotate(k, freqs, v.dtype), v,
+            q_rotated, k_rotated, v,
             k_lens=seq_lens, window_size=self.window_size)
         if ref is not None:
-            x = ref(q, k, v, x, q_rotated)
+            x = ref(q, k, v, x, q_rotated, k_rotated)
         return self.out(x)
 
 

@@ -1,6 +1,7 @@
 r"""The diffusion transformer of Wan2.1 (arXiv 2503.20314, section 4.2)."""
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -13,12 +14,13 @@ from einops import rearrange
 
 from ..utils.checkpoint import (
     CheckpointError,
+    described,
     fingerprint,
     load_weights,
     weight_files,
 )
 from ..utils.foreign import foreign_model
-from ..utils.plain_files import read_json, reason
+from ..utils.plain_files import reason
 from ..utils.sizes import MODEL_SIZES, check_sizes
 from .attention import attention
 from .attention_layers import (
@@ -73,8 +75,6 @@ __all__ = [
     'sinusoidal_embedding_1d',
 ]
 
-MODEL_TYPES = ('t2v', 'i2v', 'flf2v', 'vace')
-
 
 class Tokens(NamedTuple):
     r"""What stands between the embedding and the head.
@@ -85,6 +85,8 @@ class Tokens(NamedTuple):
         grids: of each sample.
         seq_lens: [B], tokens of each sample; None when all have L.
         rotation: [B or 1, L, 1, D / 2], of each token.
+        control: [B, L, C], what VACE controls the video by, if anything.
+        control_scale: how much the control counts.
     """
     x: torch.Tensor
     e: torch.Tensor
@@ -92,6 +94,8 @@ class Tokens(NamedTuple):
     grids: tuple[Grid, ...]
     seq_lens: torch.Tensor | None
     rotation: torch.Tensor
+    control: torch.Tensor | None = None
+    control_scale: float = 1.0
 
 
 class WanModel(ModelMixin, ConfigMixin):
@@ -107,6 +111,9 @@ class WanModel(ModelMixin, ConfigMixin):
         'time_embedding', 'time_projection', 'modulation', 'norm_q', 'norm_k',
         'norm_k_img', 'norm3', 'head'
     ]
+    # What `model_type` may be, and the class of `blocks`.
+    _model_types = ('t2v', 'i2v', 'flf2v')
+    _block_class = WanAttentionBlock
     # The fingerprint of the files it was loaded from, if it was.
     made_of: str | None = None
 
@@ -132,7 +139,7 @@ class WanModel(ModelMixin, ConfigMixin):
         r"""Build the network.
 
         Args:
-            model_type: 't2v', 'i2v', 'flf2v' (first and last frame) or 'vace'.
+            model_type: 't2v', 'i2v' or 'flf2v' (first and last frame).
             patch_size: (frames, rows, columns) of latent in one token.
             text_len: tokens the text is padded to.
             in_dim: channels of the input: latent, plus `y` for image to video.
@@ -148,10 +155,11 @@ class WanModel(ModelMixin, ConfigMixin):
         Raises:
             ValueError: unknown `model_type`, or heads that do not divide dim.
         """
-        if model_type not in MODEL_TYPES:
+        if model_type not in self._model_types:
             raise ValueError(
-                f'Unknown model_type {model_type!r}; allowed: '
-                f'{", ".join(MODEL_TYPES)}.')
+                f'Unknown model_type {model_type!r} of a '
+                f'{type(self).__name__}; allowed: '
+                f'{", ".join(self._model_types)}.')
         super().__init__()
         self.model_type = model_type
         self.patch_size = tuple(patch_size)
@@ -181,7 +189,7 @@ class WanModel(ModelMixin, ConfigMixin):
             nn.SiLU(), nn.Linear(dim, dim * 6))
         kind = 'i2v_cross_attn' if self.needs_image else 't2v_cross_attn'
         self.blocks = nn.ModuleList(
-            WanAttentionBlock(
+            self._block_class(
                 kind, dim, ffn_dim, num_heads, window_size, qk_norm,
                 cross_attn_norm, eps) for _ in range(num_layers))
         self.head = Head(dim, out_dim, patch_size, eps)
@@ -237,30 +245,42 @@ class WanModel(ModelMixin, ConfigMixin):
             CheckpointError: no such file, no such description in it, or a
                 size beyond `MODEL_SIZES`.
         """
-        file = Path(folder) / 'config.json'
+        given, own = described(folder), inspect.signature(cls).parameters
         try:
-            given = read_json(file)
             kind = foreign_model(given)
             if kind is not None:
                 raise ValueError(f'it describes {kind}')
-            sizes = {k: v for k, v in given.items() if k in MODEL_SIZES}
+            sizes = {k: v for k, v in given.items()
+                     if k in MODEL_SIZES and k in own}
             for name in ('dim', 'num_heads', 'num_layers'):
                 if name not in sizes:
                     raise ValueError(f'it has no {name}')
             check_sizes(sizes, MODEL_SIZES)
             with torch.device('meta'):
                 model = cls(
-                    given.get('model_type', 't2v'),
+                    model_type=given.get('model_type', 't2v'),
                     **{k: tuple(v) if isinstance(v, list) else v
                        for k, v in sizes.items()})
-            if model.model_type == 't2v' and model.in_dim != model.out_dim:
-                raise ValueError(
-                    f'in_dim is {model.in_dim} and out_dim {model.out_dim}, '
-                    f'of type t2v both are the same')
+            model.check_channels()
             return model
-        except (OSError, ValueError) as error:
+        except ValueError as error:
             raise CheckpointError(
-                f'{file} describes no model: {reason(error)}.') from error
+                f'{Path(folder) / "config.json"} describes no model: '
+                f'{reason(error)}.') from error
+
+    def check_channels(self) -> None:
+        r"""Check that the channels of in- and output are as the type has them.
+
+        Raises:
+            ValueError: they are not.
+        """
+        # Beside the latent, y is another one and 4 channels of its mask.
+        wanted, told = (2 * self.out_dim + 4, 'in_dim is 2 * out_dim + 4') \
+            if self.needs_image else (self.out_dim, 'both are the same')
+        if self.in_dim != wanted:
+            raise ValueError(
+                f'in_dim is {self.in_dim} and out_dim {self.out_dim}, of type '
+                f'{self.model_type} {told}')
 
     def forward(
         self,
@@ -273,6 +293,7 @@ class WanModel(ModelMixin, ConfigMixin):
         ref: Sequence[RefSlot | None] | None = None,
         cross: Sequence[CrossSlot | None] | None = None,
         attend: Attend = attention,
+        **inputs: object,
     ) -> list[torch.Tensor]:
         r"""The velocity eps - z of each noisy latent.
 
@@ -287,6 +308,7 @@ class WanModel(ModelMixin, ConfigMixin):
             ref: a reference slot, or None, for each block.
             cross: a slot of the cross-attention, or None, for each block.
             attend: computes every attention.
+            inputs: further arguments of `embed`, where a model has them.
 
         Returns:
             B tensors [out_dim, F, H, W] in float32.
@@ -297,7 +319,7 @@ class WanModel(ModelMixin, ConfigMixin):
         """
         if not isinstance(context, TextKV):
             context = self.embed_context(context, clip_fea)
-        tokens = self.embed(x, t, seq_len, y)
+        tokens = self.embed(x, t, seq_len, y, **inputs)
         out = self.run_blocks(tokens, context, ref, cross, attend)
         return self.unpatchify(self.head(out, tokens.e), tokens.grids)
 
@@ -339,11 +361,15 @@ class WanModel(ModelMixin, ConfigMixin):
         x = tokens.x
         for i, block in enumerate(self.blocks):
             x = block(
-                x, tokens.e0, tokens.seq_lens, tokens.grids, tokens.rotation,
-                context.blocks[i] if isinstance(context, TextKV) else context,
-                None, ref=None if ref is None else ref[i],
+                x, **block_inputs(tokens, context, i),
+                ref=None if ref is None else ref[i],
                 cross=None if cross is None else cross[i], attend=attend)
         return x
+
+    @property
+    def text_blocks(self) -> Iterable[nn.Module]:
+        r"""The blocks that read the text, in the order of a `TextKV`."""
+        return self.blocks
 
     def project_text(
         self,
@@ -363,20 +389,22 @@ class WanModel(ModelMixin, ConfigMixin):
         """
         embedded = self.embed_context(context, clip_fea)
         return TextKV(tuple(
-            block.cross_attn.keys_values(embedded) for block in self.blocks))
+            block.cross_attn.keys_values(embedded)
+            for block in self.text_blocks))
 
-    def embed_latents(self, x, seq_len):
+    def embed_latents(self, x, seq_len, patches=None):
         r"""Latents to tokens [B, L, C], B grids, lengths [B] or None."""
-        dtype = self.patch_embedding.weight.dtype
+        patches = patches or self.patch_embedding
+        dtype = patches.weight.dtype
         if len({u.shape for u in x}) == 1:
-            tokens = self.patch_embedding(torch.stack(list(x)).to(dtype))
+            tokens = patches(torch.stack(list(x)).to(dtype))
             grids = (tuple(tokens.shape[2:]),) * len(x)
             # Every sum with the residual stream keeps its memory layout.
             tokens = tokens.flatten(2).transpose(1, 2).contiguous()
             seq_lens = None
             longest = tokens.size(1)
         else:
-            parts = [self.patch_embedding(u[None].to(dtype)) for u in x]
+            parts = [patches(u[None].to(dtype)) for u in x]
             grids = tuple(tuple(p.shape[2:]) for p in parts)
             lengths = [math.prod(grid) for grid in grids]
             seq_lens, longest = torch.tensor(lengths), max(lengths)
@@ -450,3 +478,13 @@ class WanModel(ModelMixin, ConfigMixin):
                 if isinstance(module, nn.Linear):
                     nn.init.normal_(module.weight, std=.02)
         nn.init.zeros_(self.head.head.weight)
+
+
+def block_inputs(
+    tokens: Tokens, context: torch.Tensor | TextKV, i: int
+) -> dict[str, object]:
+    r"""What block i of `WanModel.text_blocks` needs besides x and slots."""
+    return dict(
+        e=tokens.e0, seq_lens=tokens.seq_lens, grid_sizes=tokens.grids,
+        freqs=tokens.rotation, context_lens=None,
+        context=context.blocks[i] if isinstance(context, TextKV) else context)

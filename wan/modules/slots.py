@@ -4,8 +4,9 @@ from typing import NamedTuple
 
 import torch
 
-# Called by a block's self-attention as slot(q, k, v, x, q_rotated) -> x, all
-# [B, L, N, D]; q and k are normed but not rotated, x is the result so far.
+# Called by a block's self-attention as slot(q, k, v, x, q_rotated, k_rotated)
+# -> x, all [B, L, N, D]; q and k are normed, and rotated only where their name
+# says so; x is the result so far.
 RefSlot = Callable[..., torch.Tensor]
 # Called by a block's cross-attention as slot(q, k, v, x) -> x; q and x are
 # [B, L, N, D], k and v [B, Lt, N, D] of the text.

@@ -79,8 +79,10 @@ MODEL_SIZES = {
     'qk_norm': Limit(bool),
     'cross_attn_norm': Limit(bool),
     'eps': Limit(float, 1e-12, 1e-2),
+    'vace_layers': Limit(int, 0, 2**8 - 1, range(1, 2**8 + 1)),
+    'vace_in_dim': Limit(int, 1, 2**10),
 }
-# And the sidecars of the two other networks.
+# And the sidecars of the three other networks.
 T5_SIZES = {
     'vocab': Limit(int, 1, 2**20),
     'dim': Limit(int, 1, 2**14),
@@ -91,6 +93,18 @@ T5_SIZES = {
     'num_buckets': Limit(int, 4, 2**10, even=True),
     'shared_pos': Limit(bool),
     'dropout': Limit(float, 0, 1),
+}
+CLIP_SIZES = {
+    'embed_dim': Limit(int, 1, 2**13),
+    'image_size': Limit(int, 1, 2**11),
+    'patch_size': Limit(int, 1, 2**8),
+    'vision_dim': Limit(int, 1, 2**13),
+    'vision_mlp_ratio': Limit(float, 0.01, 16),
+    'vision_heads': Limit(int, 1, 2**8),
+    'vision_layers': Limit(int, 1, 2**8),
+    'vision_pre_norm': Limit(bool),
+    'vision_post_norm': Limit(bool),
+    'norm_eps': Limit(float, 1e-12, 1e-2),
 }
 VAE_SIZES = {
     'dim': Limit(int, 1, 2**11),

@@ -85,6 +85,7 @@ def load_weights(
     files: str | Path | Iterable[str | Path],
     dtype: torch.dtype | None = None,
     device: torch.device | str = 'cpu',
+    unused: tuple[str, ...] = (),
 ) -> nn.Module:
     r"""Assign checkpoint tensors to a network built on the meta device.
 
@@ -98,6 +99,8 @@ def load_weights(
         files: one file or the shards of one checkpoint.
         dtype: floating point dtype to keep; None keeps the stored one.
         device: where the weights go, tensor by tensor.
+        unused: how the names of tensors begin that the files may hold, and
+            the network has no use for; they are not read.
 
     Raises:
         CheckpointError: unreadable file; missing, unexpected or mis-shaped
@@ -109,7 +112,7 @@ def load_weights(
     device = torch.device(device)
     fp32 = set(getattr(model, '_keep_in_fp32_modules', None) or ())
     wanted = dict(model.state_dict())
-    found, sources = _matched(files, wanted)
+    found, sources = _matched(files, wanted, unused)
     for file, names in sources.items():
         for key, stored in names.items():
             why = unfit(found[key], wanted[key])
@@ -123,7 +126,9 @@ def load_weights(
 
 
 def _matched(
-    files: list[str | Path], wanted: dict[str, torch.Tensor]
+    files: list[str | Path],
+    wanted: dict[str, torch.Tensor],
+    unused: tuple[str, ...],
 ) -> tuple[dict[str, torch.Tensor], dict[str | Path, dict[str, str]]]:
     r"""The mapped tensor of every wanted name, and for each file the names it
     has of them, with those that they are stored under."""
@@ -135,7 +140,8 @@ def _matched(
         for stored, value in state.items():
             key = own_name(stored, wanted)
             if key not in wanted:
-                unexpected.append(stored)
+                if not stored.startswith(unused):
+                    unexpected.append(stored)
                 continue
             if key in found:
                 raise CheckpointError(
