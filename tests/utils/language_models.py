@@ -66,9 +66,8 @@ def write_vision_model(folder: Path) -> Path:
     with torch.random.fork_rng():
         torch.manual_seed(0)
         model = Qwen2_5_VLForConditionalGeneration(Qwen2_5_VLConfig(
-            text_config={
-                'vocab_size': len(tokenizer), **SIZES, **WIDE,
-                'rope_scaling': {'type': 'mrope', 'mrope_section': [2, 1, 1]}},
+            vocab_size=len(tokenizer), **SIZES, **WIDE,
+            rope_scaling={'type': 'mrope', 'mrope_section': [2, 1, 1]},
             vision_config={
                 'depth': 2, 'hidden_size': 32, 'intermediate_size': 64,
                 'num_heads': 4, 'out_hidden_size': 32,
