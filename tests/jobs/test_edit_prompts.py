@@ -11,6 +11,8 @@ import run_experiments
 from tests.cli import failure, frames, nothing_changes, prepared, result
 from tests.edits import PLAIN, SOURCE, TARGET, draw, edit_flags
 from tests.utils.language_models import dashscope_service, sent_image
+from wan.experiments import batch
+from wan.experiments.experiment import KEY, Experiment
 from wan.jobs.edit_prompts import FORM
 from wan.jobs.edit_settings import EditInputs
 from wan.pvtt import WanPVTT
@@ -99,7 +101,6 @@ def test_without_a_photo_text_alone_is_asked(
     dashscope.answers = [PAIR]
     job = prepared(*edit_flags(
         shell, media, tmp_path / 'x.mp4', *PLAIN, '--src_mask', '', *EXTEND))
-    job.record.results = {}
     assert job.work.images == ()
     done = job.row.before(job, Progress())
     assert done.settings[EditInputs].target_prompt == NEW[1]
@@ -171,7 +172,6 @@ def test_the_words_to_find_the_product_by_are_asked_for(
         'SOURCE: a vase on glass\nTARGET: a watch on glass')]
     job = prepared(*edit_flags(
         shell, media, tmp_path / 'x.mp4', *EXTEND, *BLEND, '--src_mask', ''))
-    job.record.results = {}
     done = job.row.before(job, Progress())
     assert done.settings[EditInputs].source_prompt == 'a vase on glass'
     assert [*said_to(dashscope)][1][1].splitlines()[-2:] == [
@@ -184,7 +184,6 @@ def test_in_chinese(shell, media, tmp_path, dashscope):
     job = prepared(*edit_flags(
         shell, media, tmp_path / 'x.mp4', *EXTEND,
         '--prompt_extend_target_lang', 'zh'))
-    job.record.results = {}
     done = job.row.before(job, Progress())
     assert done.settings[EditInputs].target_prompt == '桌上的绿包'
     assert [rules for rules, *_ in said_to(dashscope)] == [
@@ -246,6 +245,33 @@ flowalign:
     assert run('--dry_run') == []  # finished before
     assert run('--dry_run', '--prompt_extend_target_lang', 'zh') == [
         'my-vl-model'] * 2
+
+
+def test_an_experiment_depends_on_its_language_model(
+        checkpoint, media, tmp_path):
+    model, clip = tmp_path / 'model', tmp_path / 'clip'
+    model.mkdir()
+    (model / 'config.json').write_text('{"model_type": "qwen2"}')
+    clip.mkdir()
+    for number in range(5):
+        draw(size=(128, 128)).save(clip / f'{number}.png')
+    given = {
+        'ckpt_dir': checkpoint, 'src_video': str(clip), 'frame_num': 1,
+        'source_prompt': SOURCE, 'target_prompt': TARGET, 'base_seed': 0,
+        'use_reference': False, 'use_mask': False, 'use_prompt_extend': True,
+        'prompt_extend_model': str(model)}
+
+    def key():
+        return batch.prepare(Experiment(tmp_path / 'x', 'pvtt', given)) \
+            .record.arguments[KEY]
+
+    before = key()
+    assert key() == before
+    (model / 'model.safetensors').write_bytes(b'weights')
+    after = key()
+    assert after != before
+    draw(size=(128, 128), colour='blue').save(clip / '0.png')
+    assert key() not in (before, after)
 
 
 def test_the_form_of_an_answer():

@@ -217,7 +217,6 @@ def test_a_dry_run_fails_as_a_run_does(shell, tmp_path, capsys, dashscope):
 
 def with_images(job, *images):
     r"""A text job as one that is given images."""
-    job.record.results = {}
     return replace(job, work=replace(job.work, images=images))
 
 
@@ -267,7 +266,6 @@ def test_an_extension_says_what_becomes_of_its_answers(argv, dashscope):
         return {'n_prompt': ask('one', 'my rules'), 'aside': ask('two')}
 
     job = prepared(*argv, *DASHSCOPE)
-    job.record.results = {}
     done = Extension(('n_prompt',), write)(job, Progress())
     assert done.settings.flat() == {
         **job.settings.flat(), 'n_prompt': 'first'}

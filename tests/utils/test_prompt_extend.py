@@ -17,7 +17,7 @@ from tests.utils.language_models import (
     write_vision_model,
 )
 from tools.random_checkpoint import word_tokenizer
-from wan.utils import dashscope_expander
+from wan.utils import dashscope_expander, qwen_expander
 from wan.utils.checkpoint import CheckpointError
 from wan.utils.prompt_extend import (
     LM_EN_SYS_PROMPT,
@@ -213,7 +213,9 @@ def test_qwen_without_chat_template_fails(qwen, monkeypatch, caplog):
     assert 'chat_template' in out.message and 'chat_template' in caplog.text
 
 
-def test_a_vision_model_sees_the_images(qwen_vl):
+def test_a_vision_model_sees_the_images(qwen_vl, monkeypatch):
+    monkeypatch.setattr(qwen_expander, 'MAX_NEW_TOKENS', 24)
+
     def text(image, seed=7):
         out = qwen_vl(PROMPT, tar_lang='en', image=image, seed=seed)
         assert out.status, out.message
