@@ -197,7 +197,7 @@ class Extension:
     def _told(self, job, texts, failure) -> Job:
         work = job.work
         if failure is not None:
-            note = f'{failure} Your own prompt is used.'
+            note = f'{failure.rstrip(".")}. Your own prompt is used.'
             log.warning(note)
             work = replace(work, notes=(*work.notes, note))
         for name, text in texts.items():
