@@ -25,7 +25,7 @@ th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
   border-top: 1px solid var(--line); }
 th { font-weight: normal; color: var(--dim); }
 .counts { max-width: 46rem; }
-.counts td, .counts tr:first-child th { text-align: right;
+.counts td, .counts tr:first-child th { text-align: right; white-space: nowrap;
   font-variant-numeric: tabular-nums; }
 .sides { table-layout: fixed; }
 .sides td { border-left: 3px solid transparent; }

@@ -2,12 +2,12 @@ r"""The task table: a row is all that the program knows of a task."""
 from .edit_inputs import SIGHTS
 from .jobs.edit import prepare_edit, run_edit, save_edit
 from .jobs.edit_files import companions
+from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
-from .jobs.extension import ExtensionSettings
+from .jobs.extension import ExtensionSettings, extended
 from .jobs.task import Task
 from .jobs.text import (
     TextSettings,
-    extended,
     prepare_image,
     prepare_video,
     run_text,
@@ -37,8 +37,8 @@ _TEXT_TO_IMAGE = Task(
 _EDIT = Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
-    suffixes=VIDEO_SUFFIXES, companions=companions, defaults=edit_defaults,
-    experiment=EXPERIMENT)
+    suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
+    defaults=edit_defaults, experiment=EXPERIMENT)
 
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.

@@ -18,8 +18,7 @@ TEXT = ('--task', 't2v-tiny', '--frame_num', 1, '--sample_steps', 2,
     ('t2v-tiny', '--src_video=nowhere.mp4', 'pvtt'),
     ('t2v-tiny', '--edit_method=flowedit', 'pvtt'),
     ('pvtt', '--sample_solver=dpm++', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny'),
-    ('pvtt', '--prompt=x', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny'),
-    ('pvtt', '--use_prompt_extend', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny')))
+    ('pvtt', '--prompt=x', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny')))
 def test_a_setting_of_another_task_is_refused(
         shell, media, tmp_path, capsys, task, flag, takers):
     flags = edit_flags(shell, media, tmp_path / 'x.mp4') if task == 'pvtt' \

@@ -17,6 +17,7 @@ from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
 from ..utils.utils import cache_video
 from ..utils.video import probe
+from . import extension
 from .checkpoint import Checkpoint
 from .edit_files import (
     check_bank,
@@ -30,6 +31,7 @@ from .edit_files import (
     write_mask,
 )
 from .edit_photos import read_products
+from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
 from .edit_settings import (
     IDLE,
     EditInputs,
@@ -85,8 +87,10 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         inputs.target_image, inputs.target_mask) \
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
-    _check_words(inputs, checkpoint)
     check_shown(settings, checkpoint.model.model_type, bool(products))
+    check_words(inputs, checkpoint)
+    images = shown_photos(products, ref)
+    before, idle = extension.prepared(settings, images)
 
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
@@ -106,11 +110,13 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if sound is None:
             notes.append(NO_SOUND)
     notes += _reverse_notes(facts) + preset_notes(facts)
-    notes += idle_notes(IDLE, facts, settings.given)
+    notes += idle_notes(IDLE, facts, settings.given) + idle
 
     steps = len(edit.sigmas) - 1
     reads = bool(products) and ref.reads(checkpoint.model.num_layers, steps)
     if reads and options.ref_bank:
+        if before:
+            raise ValueError(BANK_OF_ONE_PROMPT)
         check_bank(settings, checkpoint, products, size)
     evaluations = len(facts.method.branches) + (
         reads and ref.own_guidance is not None)
@@ -122,7 +128,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
                 checkpoint.model.needs_image), steps, evaluations,
         batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
-        notes=tuple(notes),
+        before=before, notes=tuple(notes), images=images,
         data=EditData(clip, products, mask, back, shown, sound))
 
 
@@ -176,19 +182,6 @@ def _check_reference(settings: Settings, photos: int, depth: int) -> None:
             f'src_mask {inputs.src_mask or "missing"}.')
     if options.ref_bank and ref.matched:
         raise ValueError('ref_bank cannot keep what ref_t match refills.')
-
-
-def _check_words(inputs: EditInputs, checkpoint: Checkpoint) -> None:
-    r"""Check that the words to find the product by are in their prompts."""
-    for side in ('source', 'target'):
-        words = getattr(inputs, f'{side}_blend')
-        if not words:
-            continue
-        try:
-            checkpoint.tokenizer.token_positions(
-                getattr(inputs, f'{side}_prompt'), words)
-        except ValueError as error:
-            raise ValueError(f'{side}_blend: {error}') from error
 
 
 def _reverse(facts, size, frames, checkpoint) -> torch.Tensor | None:

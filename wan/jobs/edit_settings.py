@@ -8,6 +8,7 @@ from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
+from .extension import ExtensionSettings
 from .settings import Idle, Settings, check_frame_num
 from .task import Section
 
@@ -96,12 +97,14 @@ class EditOptions:
         check_choices(self)
 
 
-EDIT_SETTINGS = (EditInputs, EditOptions, EditConfig, RefConfig)
+EDIT_SETTINGS = (
+    EditInputs, EditOptions, EditConfig, RefConfig, ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
     'video': Section(
-        tuple(names(EditInputs)), {'video_path': 'src_video'}),
+        tuple(names(EditInputs, ExtensionSettings)),
+        {'video_path': 'src_video'}),
     'flowalign': Section(
         (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
             'target_guidance_scale': 'sample_guide_scale',
@@ -118,7 +121,8 @@ def edit_defaults(
     given: Mapping[str, object], config: Mapping[str, object]
 ) -> Mapping[str, object]:
     r"""The settings of a given preset; an unknown one is refused later."""
-    return PRESETS.get(given.get('ref_preset'), {})
+    return {'prompt_extend_target_lang': 'en',
+            **PRESETS.get(given.get('ref_preset'), {})}
 
 
 class Facts(NamedTuple):

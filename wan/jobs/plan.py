@@ -62,7 +62,9 @@ class Memory:
 
 
 def plan(job: Job) -> str:
-    r"""What `run` and `save` would do: stages, shapes, estimated memory."""
+    r"""What `run` and `save` would do: prompts that a language model wrote,
+    stages, shapes, estimated memory.
+    """
     work, checkpoint, memory = job.work, job.checkpoint, Memory(job)
     model, (width, height) = checkpoint.model, work.size
 
@@ -71,6 +73,7 @@ def plan(job: Job) -> str:
 
     rows = [
         ('task', job.task),
+        *((name, ' '.join(text.split())) for name, text in work.texts.items()),
         ('device', f'{job.runtime.device}, {job.runtime.dtype}'),
         ('transformer', f'{model.num_layers} layers of {model.dim}, '
          f'{gib(memory.transformer)}'),
@@ -91,4 +94,4 @@ def plan(job: Job) -> str:
         *(('note', note) for note in work.notes),
         ('output', str(job.save_file)),
     ]
-    return '\n'.join(f'{name:<13}{value}' for name, value in rows)
+    return '\n'.join(f'{name:<12} {value}' for name, value in rows)

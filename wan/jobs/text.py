@@ -15,7 +15,6 @@ from ..utils.progress import Progress
 from ..utils.utils import cache_image, cache_video
 from . import extension
 from .checkpoint import Checkpoint
-from .extension import ExtensionSettings
 from .settings import (
     Idle,
     JobSettings,
@@ -91,25 +90,23 @@ def prepare_video(settings: Settings, checkpoint: Checkpoint) -> Work:
 
 
 def _prepared(settings: Settings, checkpoint: Checkpoint) -> Work:
-    text, extended = settings[TextSettings], settings[ExtensionSettings]
+    text = settings[TextSettings]
     if 'size' not in settings.given and text.size not in checkpoint.sizes:
         text = replace(text, size=max(
             checkpoint.sizes, key=lambda size: SIZE_CONFIGS[size][0]))
     size = checkpoint.size(text.size)
     if not text.prompt.strip():
         raise ValueError('prompt is empty: say what to show.')
-    extended.check()
+    before, idle = extension.prepared(settings)
     notes = []
     if 'prompt' not in settings.given:
         notes.append(f'prompt is not given, using: {text.prompt}')
-    notes += idle_notes(IDLE, text, settings.given)
-    notes += idle_notes([extension.IDLE], extended, settings.given)
+    notes += idle_notes(IDLE, text, settings.given) + idle
     return Work(
         settings.updated(text), size, text.frame_num, text.prompt,
         ('encode text', 'denoise', 'decode'), text.sample_steps,
         1 if text.sample_guide_scale == 1 else 2,
-        before=(extension.STAGE,) if extended.use_prompt_extend else (),
-        notes=tuple(notes))
+        before=before, notes=tuple(notes))
 
 
 def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
@@ -118,20 +115,6 @@ def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
     if frames != 1:
         raise ValueError(f'frame_num is {frames}: an image has 1 frame.')
     return _prepared(settings, checkpoint)
-
-
-def extended(job: Job, progress: Progress) -> Job:
-    r"""The job with its prompt extended; the record keeps both prompts."""
-    text = job.settings[TextSettings]
-    output = extension.extend_prompt(
-        text.prompt, job.settings[ExtensionSettings],
-        job.settings[JobSettings].base_seed, job.runtime.torch_device,
-        progress)
-    job.record.results |= {
-        'prompt_extended': output.prompt if output.status else None,
-        'prompt_extend_failure': output.message or None}
-    settings = job.settings.updated(replace(text, prompt=output.prompt))
-    return replace(job, work=replace(job.work, settings=settings))
 
 
 def run_text(job: Job, pipe: WanT2V, progress: Progress) -> torch.Tensor:

@@ -16,6 +16,12 @@ READING = (
     'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
     'utils/video', 'utils/video_filters')
 
+# What decides the prompts of an edit, where a language model writes them.
+EXTENDING = (
+    'jobs/edit_prompts', 'jobs/extension', 'utils/dashscope_expander',
+    'utils/prompt_expander', 'utils/prompt_texts', 'utils/qwen_expander',
+    'utils/qwen_vl', 'utils/qwen_vl_utils')
+
 
 @cache
 def source_digest(*names: str) -> str:
