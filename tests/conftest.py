@@ -1,5 +1,6 @@
 r"""Shared fixtures: the parity table printed at the end of a run."""
 import os
+from functools import cache
 
 import pytest
 import torch
@@ -27,6 +28,14 @@ def parity():
 def checkpoint(tmp_path_factory):
     r"""A small random checkpoint folder; not to be written to."""
     return make_checkpoint(tmp_path_factory.mktemp('checkpoint'))
+
+
+@pytest.fixture(scope='session')
+def image_checkpoint(tmp_path_factory):
+    r"""Small random checkpoint folders by model type; not to be written to.
+    """
+    return cache(lambda model_type: make_checkpoint(
+        tmp_path_factory.mktemp(model_type), model_type=model_type))
 
 
 @pytest.fixture(scope='module')

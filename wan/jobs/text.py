@@ -72,11 +72,14 @@ IDLE = (
 
 
 def text_defaults(
-    prompt: str, frame_num: int
+    **own,
 ) -> Callable[[Mapping, Mapping], Mapping[str, object]]:
-    r"""The `defaults` of a task, see `Task`; those of a model go before."""
-    own = {'prompt': prompt, 'frame_num': frame_num, 'sample_steps': 50,
-           'sample_shift': 5.0}
+    r"""The `defaults` of a task, see `Task`; those of a model go before.
+
+    Args:
+        own: of `TextSettings`; without a prompt, one must be given.
+    """
+    own = {'sample_steps': 50, 'sample_shift': 5.0, **own}
     return lambda given, config: {**own, **config.get('defaults', {})}
 
 
@@ -96,8 +99,9 @@ def _prepared(settings: Settings, checkpoint: Checkpoint) -> Work:
         text = replace(text, size=max(
             checkpoint.sizes, key=lambda size: SIZE_CONFIGS[size][0]))
     size = checkpoint.size(text.size)
-    if not text.prompt.strip():
-        raise ValueError('prompt is empty: say what to show.')
+    if text.prompt is None or not text.prompt.strip():
+        state = 'missing' if text.prompt is None else 'empty'
+        raise ValueError(f'prompt is {state}: say what to show.')
     extended.check()
     notes = []
     if 'prompt' not in settings.given:
@@ -136,14 +140,22 @@ def extended(job: Job, progress: Progress) -> Job:
 
 def run_text(job: Job, pipe: WanT2V, progress: Progress) -> torch.Tensor:
     r"""[3, F, H, W] in [-1, 1]; an image is a video of one frame."""
-    text = job.settings[TextSettings]
     return pipe.generate(
-        text.prompt, size=job.work.size, frame_num=text.frame_num,
-        shift=text.sample_shift, sample_solver=text.sample_solver,
-        sampling_steps=text.sample_steps, guide_scale=text.sample_guide_scale,
-        n_prompt=negative(text.n_prompt),
-        seed=job.settings[JobSettings].base_seed,
-        offload_model=job.runtime.offload_model, progress=progress)
+        job.settings[TextSettings].prompt, size=job.work.size,
+        **sampling(job), progress=progress)
+
+
+def sampling(job: Job) -> dict[str, object]:
+    r"""Arguments of any pipeline's `generate` on how it samples."""
+    text = job.settings[TextSettings]
+    return {
+        'frame_num': text.frame_num, 'shift': text.sample_shift,
+        'sample_solver': text.sample_solver,
+        'sampling_steps': text.sample_steps,
+        'guide_scale': text.sample_guide_scale,
+        'n_prompt': negative(text.n_prompt),
+        'seed': job.settings[JobSettings].base_seed,
+        'offload_model': job.runtime.offload_model}
 
 
 def negative(n_prompt: str | None) -> str:
