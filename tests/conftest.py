@@ -1,6 +1,5 @@
 r"""Shared fixtures: the parity table printed at the end of a run."""
 import os
-from functools import cache
 
 import pytest
 import torch
@@ -31,11 +30,17 @@ def checkpoint(tmp_path_factory):
 
 
 @pytest.fixture(scope='session')
-def image_checkpoint(tmp_path_factory):
-    r"""Small random checkpoint folders by model type; not to be written to.
-    """
-    return cache(lambda model_type: make_checkpoint(
-        tmp_path_factory.mktemp(model_type), model_type=model_type))
+def checkpoints(tmp_path_factory):
+    r"""Small random checkpoint folders by model type, made when asked for."""
+    made = {}
+
+    def of_type(model_type):
+        if model_type not in made:
+            made[model_type] = make_checkpoint(
+                tmp_path_factory.mktemp(model_type), model_type=model_type)
+        return made[model_type]
+
+    return of_type
 
 
 @pytest.fixture(scope='module')

@@ -135,8 +135,8 @@ def test_bad_arguments(pipe, inputs, changes, message):
         generate(pipe, *frames(inputs), **changes)
 
 
-def test_a_checkpoint_of_another_type_is_refused(image_checkpoint):
+def test_a_checkpoint_of_another_type_is_refused(checkpoints):
     with pytest.raises(ValueError, match='WanFLF2V needs a model of type '
                        'flf2v, this one is of type i2v'):
-        WanFLF2V(WAN_CONFIGS['flf2v-14B'], image_checkpoint('i2v'),
+        WanFLF2V(WAN_CONFIGS['flf2v-14B'], checkpoints('i2v'),
                  runtime=Runtime(device='cpu'))

@@ -13,17 +13,12 @@ from tests.recorded_runs import (
     shown,
 )
 from wan.configs import WAN_CONFIGS
-from wan.given_frames import frame_size, given_mask
 from wan.image2video import WanI2V
 from wan.runtime import Runtime
 from wan.utils.progress import Progress
 
 CASES = goldens.case_ids('e2e_i2v')
 CONFIG = WAN_CONFIGS['i2v-14B']
-GEOMETRY = [
-    (row['in'], row['out'])
-    for row in goldens.table('goldens/geometry')['rows']
-    if row['kind'] == 'i2v']
 
 
 def pipeline(inputs, **machine):
@@ -37,27 +32,6 @@ def test_recorded_run(case_id, parity):
     params, inputs, _ = goldens.case(case_id)
     check_run(case_id, pipeline(inputs), parity,
               img=picture(inputs['image']), max_area=params['max_area'])
-
-
-@pytest.mark.parametrize('given, want', GEOMETRY)
-def test_sizes_are_the_recorded_ones(given, want):
-    size = frame_size((given['image_w'], given['image_h']),
-                      given['max_area'], CONFIG)
-    assert size[::-1] == tuple(want['encoded_video_shape'][2:])
-    assert tuple(side // 8 for side in size[::-1]) == tuple(
-        want['latent_shape'][2:])
-
-
-@pytest.mark.parametrize('given, frames, want', (
-    ([0], 5, [[1] * 4, [0] * 4]),
-    ([0, 4], 5, [[1] * 4, [0, 0, 0, 1]]),
-    ([1, 6], 9, [[0] * 4, [1, 0, 0, 0], [0, 1, 0, 0]]),
-    ([0], 1, [[1] * 4])))
-def test_mask_counts_the_first_frame_four_times(given, frames, want):
-    mask = given_mask(given, frames, (len(want), 2, 3))
-    assert mask.shape == (4, len(want), 2, 3)
-    for row in range(2):
-        assert torch.equal(mask[:, :, row, row].T, torch.tensor(want).float())
 
 
 @pytest.fixture
@@ -144,18 +118,18 @@ def test_bad_arguments(pipe, image, changes, message):
         generate(pipe, image, **changes)
 
 
-def test_a_checkpoint_of_another_type_is_refused(image_checkpoint):
+def test_a_checkpoint_of_another_type_is_refused(checkpoints):
     with pytest.raises(ValueError, match='WanI2V needs a model of type i2v, '
                        'this one is of type flf2v'):
-        WanI2V(CONFIG, image_checkpoint('flf2v'),
+        WanI2V(CONFIG, checkpoints('flf2v'),
                runtime=Runtime(device='cpu'))
 
 
 @pytest.mark.parametrize('early', (True, False))
 def test_the_transformer_waits_on_the_cpu(
-        image_checkpoint, monkeypatch, early):
+        checkpoints, monkeypatch, early):
     moved = []
     monkeypatch.setattr(torch.nn.Module, 'to', lambda self, *args: (
         moved.append(type(self).__name__), self)[1])
-    WanI2V(CONFIG, image_checkpoint('i2v'), init_on_cpu=early)
+    WanI2V(CONFIG, checkpoints('i2v'), init_on_cpu=early)
     assert ('WanModel' in moved) is not early

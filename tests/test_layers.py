@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     ('wan.utils',),
     ('wan.configs',),
+    ('wan.modules.backends',),
     ('wan.modules.attention',),
     ('wan.modules',),
     ('wan.distributed',),

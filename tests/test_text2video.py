@@ -4,7 +4,7 @@ import torch
 
 from tests import goldens
 from tests.recorded_runs import Recording, check_run, recorded_pipeline, small
-from wan.modules import attention
+from wan.modules import backends
 from wan.modules.model import TextKV, WanModel
 from wan.text2video import WanT2V
 from wan.utils.progress import Cancelled, Progress
@@ -64,8 +64,8 @@ def test_text_cache_and_offloading_change_nothing(pipe, machine):
 def test_two_machines_in_one_process(pipe, monkeypatch):
     r"""Each pipeline runs on its own, in whatever order they are made."""
     seen = []
-    real = attention._sdpa
-    monkeypatch.setattr(attention, '_sdpa', lambda name, *a: (
+    real = backends._sdpa
+    monkeypatch.setattr(backends, '_sdpa', lambda name, *a: (
         seen.append(name), real(name, *a))[1])
     inputs = goldens.case('e2e_t2v_unipc')[1]
     one = pipeline(inputs, attention='math')

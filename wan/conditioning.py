@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .modules.model import TextKV, WanModel
+from .modules.model import WanModel
+from .modules.slots import TextKV
 
 
 @dataclass(frozen=True)

@@ -20,8 +20,9 @@ from torch import Tensor
 
 from .conditioning import Condition
 from .modules.attention import attention
-from .modules.model import CrossSlot, RefSlot, WanModel
+from .modules.model import WanModel
 from .modules.rope import token_grid
+from .modules.slots import CrossSlot, RefSlot
 from .samplers import guided
 
 # ({branch: latent}, t) -> {branch: velocity}; latents and velocities are

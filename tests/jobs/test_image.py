@@ -48,10 +48,10 @@ def pictures(tmp_path_factory):
 
 
 @pytest.fixture(scope='module')
-def shells(image_checkpoint, tmp_path_factory):
+def shells(checkpoints, tmp_path_factory):
     r"""Checkpoints whose weights cannot be read, by task."""
     folder = tmp_path_factory.mktemp('hollow')
-    return {task: hollow(image_checkpoint(kind), folder / kind)
+    return {task: hollow(checkpoints(kind), folder / kind)
             for task, kind in TYPES.items()}
 
 
@@ -79,7 +79,7 @@ def flags(task, ckpt_dir, pictures, save_file, *more):
 
 
 @pytest.fixture
-def sample(image_checkpoint, pictures, tmp_path, monkeypatch, pipelines,
+def sample(checkpoints, pictures, tmp_path, monkeypatch, pipelines,
            small_sizes):
     r"""A small run with other flags; gives the video."""
     share_pipelines(monkeypatch, pipelines)
@@ -87,7 +87,7 @@ def sample(image_checkpoint, pictures, tmp_path, monkeypatch, pipelines,
     def run(task, *more, name='sample.mp4'):
         path = tmp_path / name
         result(generate.main(flags(
-            task, image_checkpoint(TYPES[task]), pictures, path,
+            task, checkpoints(TYPES[task]), pictures, path,
             '--size', '128*128', *more)), path)
         return path
 
@@ -99,14 +99,13 @@ def sample(image_checkpoint, pictures, tmp_path, monkeypatch, pipelines,
     ('i2v-14B', '128*128', 9, (176, 80)),
     ('flf2v-14B', '128*128', 9, (176, 80))))
 def test_a_run_has_the_area_of_the_size_and_the_shape_of_the_image(
-        image_checkpoint, pictures, tmp_path, monkeypatch, task, size,
+        checkpoints, pictures, tmp_path, monkeypatch, task, size,
         frame_num, want):
     if size == '128*128':
         monkeypatch.setitem(configs.SUPPORTED_SIZES, task, (size,))
     path = tmp_path / 'new' / 'x.mp4'
-    given = flags(task, image_checkpoint(TYPES[task]), pictures, path,
-                  '--size', size, '--frame_num', frame_num,
-                  '--sample_steps', 2)
+    given = flags(task, checkpoints(TYPES[task]), pictures, path,
+                  '--size', size, '--frame_num', frame_num)
     record = result(generate.main(given), path)
     info = probe(path)
     assert (info.width, info.height, info.fps) == (*want, 16)
@@ -122,9 +121,9 @@ def test_a_run_has_the_area_of_the_size_and_the_shape_of_the_image(
 
 @pytest.mark.parametrize('task', TYPES)
 def test_the_job_is_what_the_pipeline_makes(
-        image_checkpoint, pictures, tmp_path, small_sizes, task):
+        checkpoints, pictures, tmp_path, small_sizes, task):
     job = prepared(*flags(
-        task, image_checkpoint(TYPES[task]), pictures, tmp_path / 'x.mp4',
+        task, checkpoints(TYPES[task]), pictures, tmp_path / 'x.mp4',
         '--size', '128*128', '--sample_solver', 'euler', '--n_prompt', 'x'))
     pipe = jobs.load(job)
     made = jobs.run(job, pipe)
@@ -212,8 +211,8 @@ def test_dry_run_prints_the_plan_and_reads_no_weights(
 
 
 @pytest.mark.parametrize('task, bad, told', (
-    ('i2v-14B', {'image': ''}, 'image missing: the task needs image.'),
-    ('i2v-14B', {'image': None}, 'image missing: the task needs image.'),
+    ('i2v-14B', {'image': ''}, 'image is missing: the task needs a picture'),
+    ('i2v-14B', {'image': None}, 'image is missing: the task needs a picture'),
     ('i2v-14B', {'image': 'nowhere.png'}, 'is not an existing file'),
     ('i2v-14B', {'image': '.'}, 'is not an existing file'),
     ('i2v-14B', {'image': 'text.png'}, 'text.png is not a readable image'),
@@ -225,11 +224,13 @@ def test_dry_run_prints_the_plan_and_reads_no_weights(
     ('i2v-14B', {'last_frame': 'wide.png'},
      'last_frame is not a setting of task i2v-14B; it is one of flf2v-14B'),
     ('flf2v-14B', {'first_frame': None},
-     'first_frame missing: the task needs first_frame and last_frame.'),
+     'first_frame is missing: the task needs a picture for first_frame and '
+     'last_frame.'),
     ('flf2v-14B', {'last_frame': None},
-     'last_frame missing: the task needs first_frame and last_frame.'),
+     'last_frame is missing: the task needs a picture for first_frame and '
+     'last_frame.'),
     ('flf2v-14B', {'first_frame': None, 'last_frame': None},
-     'first_frame and last_frame missing'),
+     'first_frame is missing'),
     ('flf2v-14B', {'last_frame': 'text.png'}, 'is not a readable image'),
     ('flf2v-14B', {'frame_num': '1'}, 'frame_num is 1: a first and a last'),
     ('flf2v-14B', {'prompt': None}, 'prompt is missing'),
@@ -259,9 +260,9 @@ def test_an_image_is_not_written_over(shells, pictures, tmp_path, capsys):
 @pytest.mark.parametrize('task, other', (
     ('i2v-14B', 'flf2v'), ('flf2v-14B', 'i2v'), ('i2v-14B', 't2v')))
 def test_checkpoints_of_another_type(
-        checkpoint, image_checkpoint, pictures, tmp_path, capsys, task,
+        checkpoint, checkpoints, pictures, tmp_path, capsys, task,
         other):
-    folder = checkpoint if other == 't2v' else image_checkpoint(other)
+    folder = checkpoint if other == 't2v' else checkpoints(other)
     with nothing_changes(tmp_path):
         assert failure(capsys, 2, flags(
             task, folder, pictures, tmp_path / 'x.mp4')) == (
@@ -270,9 +271,9 @@ def test_checkpoints_of_another_type(
 
 
 def test_text_to_video_needs_another_checkpoint(
-        image_checkpoint, tmp_path, capsys):
+        checkpoints, tmp_path, capsys):
     assert 'needs a checkpoint of type t2v' in failure(capsys, 2, [
-        '--task', 't2v-14B', '--ckpt_dir', image_checkpoint('i2v'),
+        '--task', 't2v-14B', '--ckpt_dir', checkpoints('i2v'),
         '--prompt', 'x', '--save_file', tmp_path / 'x.mp4'])
 
 
@@ -283,8 +284,8 @@ def test_text_to_video_needs_another_checkpoint(
     (lambda path: os.truncate(path, path.stat().st_size // 2),
      'Cannot read ')))
 def test_an_image_encoder_that_is_missing_or_damaged(
-        image_checkpoint, pictures, tmp_path, capsys, damage, told):
-    folder = shutil.copytree(image_checkpoint('i2v'), tmp_path / 'copy')
+        checkpoints, pictures, tmp_path, capsys, damage, told):
+    folder = shutil.copytree(checkpoints('i2v'), tmp_path / 'copy')
     damage(folder / CLIP)
     with nothing_changes(tmp_path):
         said = failure(capsys, 2, flags(
@@ -294,12 +295,12 @@ def test_an_image_encoder_that_is_missing_or_damaged(
 
 @pytest.mark.parametrize('stage', ('encode image', 'encode'))
 def test_interrupted_while_an_image_is_encoded(
-        image_checkpoint, pictures, tmp_path, capsys, monkeypatch,
+        checkpoints, pictures, tmp_path, capsys, monkeypatch,
         small_sizes, stage):
     interrupt(monkeypatch, stage, 'leaving')
     with nothing_changes(tmp_path):
         assert failure(capsys, 130, flags(
-            'flf2v-14B', image_checkpoint('flf2v'), pictures,
+            'flf2v-14B', checkpoints('flf2v'), pictures,
             tmp_path / 'x.mp4', '--size', '128*128')) == (
             'interrupted; nothing was written')
 

@@ -111,8 +111,8 @@ OFF = ('--collage_zeta_scale', 0)
     (('--n_prompt', 'x', '--edit_method', 'sdedit'), None),
     (('--use_reference', 'false', '--ref_t', '.6'),
      'ref_t, target_image have no effect: use_reference is false.'),
-    (('--ref_c', 0, '--ref_t', '.6', '--ref_rope', 'none'),
-     'ref_rope, ref_t have no effect: every ref_c is 0.'),
+    (('--ref_c', 0, '--ref_t', '.6', '--ref_gate', 'joint'),
+     'ref_gate, ref_t have no effect: every ref_c is 0.'),
     (('--ref_guide_scale', 3), 'ref_guide_scale has no effect: only '
      'ref_branches split has a guidance of its own.'),
     (('--ref_guide_scale', 3, '--ref_branches', 'split'), None),
@@ -131,6 +131,7 @@ OFF = ('--collage_zeta_scale', 0)
      'for the collage, which is off here: it needs a photo, src_mask and '
      'flowalign.'),
     (('--ref_preset', 'gentle', '--src_mask', ''), None),
+    (('--ref_preset', 'phantom'), None),
     (('--ref_preset', 'strong', '--use_reference', 'false', '--target_image',
       ''), 'ref_preset strong is made for a photo, but use_reference is '
      'false.')))

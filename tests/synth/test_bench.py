@@ -118,7 +118,7 @@ def test_rows_can_be_named():
 def test_the_references_ablations_share_their_start():
     shared = set.intersection(*(
         {row.key() for row in rows} for axis, rows in ABLATIONS.items()
-        if axis not in ('c_clean', 'c_found', 'c_collage', 'noised',
+        if axis not in ('c_clean', 'c_found', 'c_collage', 'noised', 'gate',
                         'pull_alone', 'guidance', 'guidance_best')))
     assert len(shared) == 1
 

@@ -220,7 +220,7 @@ def preset_notes(facts: Facts) -> list[str]:
     if not facts.options.use_reference:
         return [f'ref_preset {preset} is made for a photo, but use_reference '
                 f'is false.']
-    if not facts.collage and 'collage_zeta_scale' in PRESETS[preset]:
+    if not facts.collage and PRESETS[preset].get('collage_zeta_scale'):
         return [f'ref_preset {preset} is made for the collage, which is off '
                 f'here: it needs a photo, src_mask and flowalign.']
     return []

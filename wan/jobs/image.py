@@ -81,15 +81,15 @@ def prepare_between(settings: Settings, checkpoint: Checkpoint) -> Work:
 
 
 def _prepared(
-    settings: Settings, checkpoint: Checkpoint, files: Mapping[str, str]
+    settings: Settings, checkpoint: Checkpoint, files: Mapping[str, str | None]
 ) -> Work:
     r"""Args:
         files: by their setting, the first frame's first.
     """
-    missing = [name for name, file in files.items() if not file]
-    if missing:
-        raise ValueError(f'{" and ".join(missing)} missing: the task '
-                         f'needs {" and ".join(files)}.')
+    for name, file in files.items():
+        if not file:
+            raise ValueError(f'{name} is missing: the task needs a picture '
+                             f'for {" and ".join(files)}.')
     work = prepare_video(settings, checkpoint)
     area = math.prod(work.size)
     images, notes = zip(*map(_read, files.values()), strict=True)

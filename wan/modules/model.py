@@ -14,21 +14,18 @@ from einops import rearrange
 
 from ..utils.checkpoint import (
     CheckpointError,
+    described,
     fingerprint,
     load_weights,
     weight_files,
 )
 from ..utils.foreign import foreign_model
-from ..utils.plain_files import read_json, reason
+from ..utils.plain_files import reason
 from ..utils.sizes import MODEL_SIZES, check_sizes
 from .attention import attention
 from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
     WAN_CROSSATTENTION_CLASSES,
-    Attend,
-    CrossSlot,
-    RefSlot,
-    TextKV,
     WanI2VCrossAttention,
     WanRMSNorm,
     WanSelfAttention,
@@ -52,6 +49,7 @@ from .rope import (
     rotation_table,
     sinusoidal_embedding_1d,
 )
+from .slots import Attend, CrossSlot, RefSlot, TextKV
 
 __all__ = [
     'FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER',
@@ -98,20 +96,6 @@ class Tokens(NamedTuple):
     rotation: torch.Tensor
     control: torch.Tensor | None = None
     control_scale: float = 1.0
-
-
-def described(folder: str | Path) -> dict:
-    r"""What the config.json of a model's folder holds.
-
-    Raises:
-        CheckpointError: no such file, or it is no JSON object.
-    """
-    file = Path(folder) / 'config.json'
-    try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f'{file} describes no model: {reason(error)}.') from error
 
 
 class WanModel(ModelMixin, ConfigMixin):

@@ -1,18 +1,21 @@
 r"""Reading the bank: each block's slot attends from the video's queries to
-the kept keys and blends the result with the self-attention's.
+the kept keys, or to these and its own, and blends the result with the
+self-attention's.
 
 Nothing in the bank changes while it is read. A slot holds the keys and values
 of its own block alone, so that all blocks are one graph to torch.compile.
 """
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from ..modules.attention import attention
-from ..modules.model import RefSlot, rotate
-from ..modules.rope import Grid
+from ..modules.rope import Grid, rotate
+from ..modules.slots import RefSlot
 from .bank import Reference
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
@@ -33,6 +36,12 @@ class View(NamedTuple):
     key_rotation: torch.Tensor
     query_rotation: torch.Tensor | None
     weight: float
+
+    def kept(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""Keys, rotated, and values for queries [B, L, N, D]."""
+        key = rotate(self.key, self.key_rotation, query.dtype)
+        return tuple(part.expand(len(query), -1, -1, -1)
+                     for part in (key, self.value.to(query.dtype)))
 
 
 class ReadingSlot:
@@ -57,22 +66,59 @@ class ReadingSlot:
         self.views, self.stats = views, stats
         self.where, self.attend = where, attend
 
-    def __call__(self, q, k, v, x, q_rotated):
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
         own = x[self.where]
         refs = [self._read(view, q, v, q_rotated, own) for view in self.views]
-        out = blend(own, refs, [view.weight for view in self.views])
-        if own.shape == x.shape:
-            return out
-        return x.index_put(self.where, out)
+        return self._put(
+            x, blend(own, refs, [view.weight for view in self.views]))
+
+    def _put(self, x, out):
+        return out if out.shape == x.shape else x.index_put(self.where, out)
 
     def _read(self, view, q, v, q_rotated, own):
         query = q_rotated[self.where] if view.query_rotation is None \
             else rotate(q[self.where], view.query_rotation, v.dtype)
-        key, value = (
-            part.expand(len(query), -1, -1, -1) for part in (
-                rotate(view.key, view.key_rotation, query.dtype),
-                view.value.to(query.dtype)))
-        return MATCH_STATS[self.stats](self.attend(query, key, value), own)
+        return MATCH_STATS[self.stats](
+            self.attend(query, *view.kept(query)), own)
+
+
+class JointSlot(ReadingSlot):
+    r"""A slot that attends to the block's own tokens and the references' in
+    one softmax, and blends that with the attention to its own alone.
+
+    The softmax is the blend of two with a gate for each query and head,
+    sigmoid(lse_ref - lse_own), lse the log-sum-exp of each one's logits.
+
+    Args:
+        views: of the photos, all of one weight; queries keep their rotation.
+        rows: of the samples that read.
+        tokens: of a whole video; its keys must all be there.
+        where, attend: see `ReadingSlot`.
+    """
+
+    def __init__(
+        self,
+        views: tuple[View, ...],
+        rows: slice | torch.Tensor,
+        tokens: int,
+        where: tuple[torch.Tensor | slice, ...],
+        attend: Callable[..., torch.Tensor] = attention,
+    ):
+        super().__init__(views, 'none', where, attend)
+        self.rows, self.tokens = rows, tokens
+
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
+        if k_rotated.size(1) != self.tokens:
+            raise ValueError(
+                f"ref_gate joint reads a whole video's {self.tokens} tokens, "
+                f'but {k_rotated.size(1)} are there.')
+        query = q_rotated[self.where]
+        keys, values = zip(
+            (k_rotated[self.rows], v[self.rows]),
+            *(view.kept(query) for view in self.views), strict=True)
+        joint = self.attend(query, torch.cat(keys, 1), torch.cat(values, 1))
+        return self._put(
+            x, blend(x[self.where], [joint], [self.views[0].weight]))
 
 
 def reading_slots(
@@ -99,7 +145,7 @@ def reading_slots(
         None when nothing would be read, which is a plain forward.
 
     Raises:
-        ValueError: not one c for each reference.
+        ValueError: not one c for each reference, see `RefConfig.ref_c`.
     """
     config.check_photos(len(references))
     depth = len(references[0].keys)
@@ -110,26 +156,32 @@ def reading_slots(
         return None
     device = references[0].keys[0].device
     tokens = None if mask is None else mask.nonzero().flatten().to(device)
+    index = torch.tensor(rows, device=device)
     # A whole batch is a view, not a copy.
-    where = (slice(None),) if len(rows) == len(reads) else (
-        torch.tensor(rows, device=device),)
-    if tokens is not None:
-        where = torch.tensor(rows, device=device)[:, None], tokens
+    samples = slice(None) if len(rows) == len(reads) else index
+    where = (samples,) if tokens is None else (index[:, None], tokens)
+    weights = [sum(config.ref_c)] * len(references) if config.joint \
+        else config.ref_c
     views = [
-        _views(reference, c, config, grid, tokens, boxes)
-        for reference, c in zip(references, config.ref_c, strict=True) if c]
+        _views(reference, c, config, grid, tokens, boxes,
+               sum(other.grid[0] for other in references[:n]))
+        for n, (reference, c) in enumerate(
+            zip(references, weights, strict=True)) if c]
+    kind = partial(JointSlot, rows=samples, tokens=math.prod(grid)) \
+        if config.joint else partial(ReadingSlot, stats=config.ref_stats)
     return [
-        ReadingSlot(blocks, config.ref_stats, where, attend)
-        if i in layers else None
-        for i, blocks in enumerate(zip(*views, strict=True))]
+        kind(photos, where=where, attend=attend) if i in layers else None
+        for i, photos in enumerate(zip(*views, strict=True))]
 
 
-def _views(reference, weight, config, grid, tokens, boxes) -> list[View]:
+def _views(
+    reference, weight, config, grid, tokens, boxes, before
+) -> list[View]:
     r"""For each block how it reads a photo."""
     keys = reference.keys[0]
     query, key = place(
         config.ref_rope, grid, reference.grid, keys.size(-1), boxes,
-        reference.box).to(keys.device)
+        reference.box, before).to(keys.device)
     if query is not None and tokens is not None:
         query = query[:, tokens]
     kept = slice(None)

@@ -24,6 +24,7 @@ __all__ = [
     'CheckpointError',
     'check_checkpoint',
     'check_tokenizer',
+    'described',
     'find_weights',
     'fingerprint',
     'load_weights',
@@ -213,6 +214,20 @@ def check_tokenizer(folder: str | Path) -> None:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f'No tokenizer.json at {folder} can be read: {error}') from error
+
+
+def described(folder: str | Path) -> dict:
+    r"""What the config.json of a model's folder holds.
+
+    Raises:
+        CheckpointError: no such file, or it is no JSON object.
+    """
+    file = Path(folder) / 'config.json'
+    try:
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f'{file} describes no model: {reason(error)}.') from error
 
 
 def fingerprint(files: Iterable[str | Path]) -> str:
