@@ -133,9 +133,9 @@ def generate(args: Command) -> None:
 
 
 def execute(job: Job, dry_run: bool = False) -> None:
-    r"""Run a checked job, or print its plan."""
+    r"""Run a checked job, or print its plan, the prompts extended."""
     if dry_run:
-        print(jobs.plan(job))
+        print(jobs.plan(jobs.begin(job)))
     else:
         jobs.execute(job)
 

@@ -100,7 +100,7 @@ def run(checked: tuple[argparse.Namespace, list[Experiment]]) -> int:
         for experiment in experiments:
             print(f'{experiment.name}: {experiment.status}')
             if experiment.status == 'waiting':
-                print(jobs.plan(prepare(experiment)))
+                print(jobs.plan(jobs.begin(prepare(experiment))))
     else:
         run_all(experiments, args.out)
     return int(any(e.status == 'failed' for e in experiments))

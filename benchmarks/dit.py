@@ -14,7 +14,7 @@ from collections.abc import Callable
 import torch
 
 from wan.configs import WAN_CONFIGS
-from wan.modules.attention import BACKENDS
+from wan.modules.backends import BACKENDS
 from wan.modules.model import WanModel
 from wan.runtime import Runtime
 

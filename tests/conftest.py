@@ -29,6 +29,20 @@ def checkpoint(tmp_path_factory):
     return make_checkpoint(tmp_path_factory.mktemp('checkpoint'))
 
 
+@pytest.fixture(scope='session')
+def checkpoints(tmp_path_factory):
+    r"""Small random checkpoint folders by model type, made when asked for."""
+    made = {}
+
+    def of_type(model_type):
+        if model_type not in made:
+            made[model_type] = make_checkpoint(
+                tmp_path_factory.mktemp(model_type), model_type=model_type)
+        return made[model_type]
+
+    return of_type
+
+
 @pytest.fixture(scope='module')
 def shell(checkpoint, tmp_path_factory):
     r"""A checkpoint whose weights cannot be read."""

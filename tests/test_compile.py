@@ -54,6 +54,7 @@ CASES = {
     'plain': lambda: None,
     'reading': lambda: slots([True]),
     'box': lambda: slots([True], ref_rope='box', ref_stats='norm'),
+    'joint': lambda: slots([True], ref_rope='tail', ref_gate='joint'),
 }
 
 

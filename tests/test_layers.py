@@ -11,6 +11,7 @@ ROOT = Path(__file__).parents[1]
 ROOMS = (
     ('wan.utils',),
     ('wan.configs',),
+    ('wan.modules.backends',),
     ('wan.modules.attention',),
     ('wan.modules',),
     ('wan.distributed',),
@@ -19,7 +20,8 @@ ROOMS = (
     ('wan.flowalign',),
     ('wan.edit_config',),
     ('wan.refdrop', 'wan.product'),
-    ('wan.pipeline',),
+    ('wan.pipeline', 'wan.vace_context'),
+    ('wan.given_frames', 'wan.edit_inputs'),
     ('wan.edit_steps',),
     ('wan.text2video', 'wan.image2video', 'wan.first_last_frame2video',
      'wan.vace', 'wan.pvtt'),

@@ -6,11 +6,13 @@ import torch
 from PIL import Image
 
 from wan.configs import WAN_CONFIGS
+from wan.edit_config import PRESETS
 from wan.modules.model import TextKV
 from wan.product.masks import Region
 from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
 from wan.refdrop.config import READERS, RefConfig
 from wan.runtime import Runtime
+from wan.utils.flags import names
 from wan.utils.progress import Cancelled, Progress
 
 FRAMES, HEIGHT, WIDTH = 5, 32, 48
@@ -329,13 +331,25 @@ def test_several_photos(pipe, clip):
     assert not torch.equal(both.video, alone.video)
 
 
+def test_the_preset_phantom_takes_any_number_of_photos(pipe, clip, plain):
+    ref = {name: value for name, value in PRESETS['phantom'].items()
+           if name in names(RefConfig)}
+    one, two = (edit(pipe, clip, products=products, ref=ref) for products in (
+        [PRODUCT], [PRODUCT, photo('red')]))
+    assert not torch.equal(one.video, plain.video)
+    assert not torch.equal(one.video, two.video)
+    off = edit(pipe, clip, ref={**ref, 'ref_c': (0.,)})
+    assert torch.equal(off.video, plain.video)
+
+
 def test_forward_then_reverse_returns_near_the_source(pipe, clip):
     scene = read(pipe, clip)
     distances = []
     for steps in (4, 32):
         config = EditConfig(sample_steps=steps, sample_guide_scale=2.,
                             bg_zeta_scale=0.)
-        v = pipe.velocity(pipe.conditions(scene, config))
+        v = pipe.velocity(
+            pipe.conditions(scene).of_branches(config.edit_method))
         there = pipe.edit(scene, v, config, Progress())
         back = pipe.edit(scene, v, config, Progress(), start=there)
         z = scene.latent

@@ -1,108 +1,28 @@
 r"""Text to video against the recorded end-to-end runs."""
 import pytest
 import torch
-from easydict import EasyDict
 
 from tests import goldens
-from wan.configs import WAN_CONFIGS
-from wan.modules import attention
+from tests.recorded_runs import Recording, check_run, recorded_pipeline, small
+from wan.modules import backends
 from wan.modules.model import TextKV, WanModel
-from wan.modules.vae import WanVAE, WanVAE_
-from wan.pipeline import Parts
-from wan.runtime import Runtime
 from wan.text2video import WanT2V
 from wan.utils.progress import Cancelled, Progress
 
 CASES = goldens.case_ids('e2e_t2v')
 
 
-class Encoder:
-    r"""Gives the recorded embeddings in place of a text encoder's."""
-
-    def __init__(self, prompts):
-        self.prompts = prompts
-        self.model = torch.nn.Identity()
-
-    def __call__(self, texts, device):
-        return [self.prompts[text].to(device) for text in texts]
-
-
-def small(cls, name, **attributes):
-    kwargs, state = goldens.weights(name)
-    model = cls(**kwargs)
-    model.load_state_dict(state)
-    return model.eval()
-
-
-class Decoder(WanVAE):
-    r"""The recorded network in place of one from a file."""
-
-    def __init__(self):
-        self.tile = None
-        _, _, scale = goldens.case('vae_constants')
-        self.scale = [scale['mean'], 1 / scale['std']]
-        self.model = small(WanVAE_, 'vae')
-
-
 def pipeline(inputs, sp_size=1, **machine):
-    texts = Encoder({
-        'prompt': inputs['context'], 'negative': inputs['context_null']})
-    config = EasyDict(WAN_CONFIGS['t2v-1.3B'], sample_neg_prompt='negative')
-    return WanT2V.of(
-        Parts(small(WanModel, 'dit_t2v'), texts, Decoder()), config,
-        Runtime(device='cpu', dtype='float32', ulysses_size=sp_size,
-                **machine))
-
-
-class Recording(torch.nn.Module):
-    r"""The model, its calls kept."""
-
-    def __init__(self, model):
-        super().__init__()
-        self.model = model
-        self.calls = []
-
-    def __getattr__(self, name):
-        try:
-            return super().__getattr__(name)
-        except AttributeError:
-            return getattr(self.model, name)
-
-    def forward(self, x, t, context, seq_len, **others):
-        out = self.model(x, t=t, context=context, seq_len=seq_len, **others)
-        self.calls.append((x[0], t, seq_len, out[0], context))
-        return out
+    return recorded_pipeline(
+        WanT2V, 't2v-1.3B', small(WanModel, 'dit_t2v'), inputs,
+        sp_size=sp_size, **machine)
 
 
 @pytest.mark.parametrize('case_id', CASES)
 def test_recorded_run(case_id, parity):
-    params, inputs, want = goldens.case(case_id)
-    pipe = pipeline(inputs, params.get('sp_size', 1))
-    pipe.model = Recording(pipe.model)
-    decoded = []
-    decode, pipe.vae.decode = pipe.vae.decode, lambda zs, **more: (
-        decoded.append(zs[0]), decode(zs, **more))[1]
-    video = pipe.generate(
-        'prompt', size=tuple(params['size']), frame_num=params['frame_num'],
-        shift=params['shift'], sample_solver=params['solver'],
-        sampling_steps=params['steps'], guide_scale=params['guide_scale'],
-        seed=params['seed'], offload_model=False)
-    calls = pipe.model.calls
-    assert len(calls) == 2 * params['steps']
-    torch.testing.assert_close(
-        torch.cat([t for _, t, *_ in calls[::2]]).float(),
-        want['timesteps'].float(), rtol=0, atol=1e-4)
-    assert {n for _, _, n, *_ in calls} == {int(want['seq_len'])}
-    latents = torch.stack([x for x, *_ in calls[::2]] + decoded)
-    parity(f'{case_id} latents', goldens.relative_error(
-        latents, want['latents']))
-    for name, call in (('cond_first', 0), ('uncond_first', 1),
-                       ('cond_last', -2), ('uncond_last', -1)):
-        parity(f'{case_id} {name}', goldens.relative_error(
-            calls[call][3], want[name]))
-    if 'video' in want:
-        parity(f'{case_id} video', goldens.relative_error(
-            video, want['video']))
+    params, inputs, _ = goldens.case(case_id)
+    check_run(case_id, pipeline(inputs, params.get('sp_size', 1)), parity,
+              size=tuple(params['size']))
 
 
 def test_noise_is_the_recorded_one():
@@ -144,8 +64,8 @@ def test_text_cache_and_offloading_change_nothing(pipe, machine):
 def test_two_machines_in_one_process(pipe, monkeypatch):
     r"""Each pipeline runs on its own, in whatever order they are made."""
     seen = []
-    real = attention._sdpa
-    monkeypatch.setattr(attention, '_sdpa', lambda name, *a: (
+    real = backends._sdpa
+    monkeypatch.setattr(backends, '_sdpa', lambda name, *a: (
         seen.append(name), real(name, *a))[1])
     inputs = goldens.case('e2e_t2v_unipc')[1]
     one = pipeline(inputs, attention='math')

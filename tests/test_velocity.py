@@ -4,7 +4,13 @@ import torch
 
 from wan.conditioning import CONDITIONERS, Condition, text_condition
 from wan.modules.model import TextKV, WanModel
-from wan.velocity import Denoiser, at_sigma, classifier_free, velocity
+from wan.velocity import (
+    Denoiser,
+    at_sigma,
+    behind,
+    classifier_free,
+    velocity,
+)
 
 Q, P = torch.zeros(1, 1, 2, 2), torch.ones(1, 1, 2, 2)
 SOURCE, TARGET = (Condition((torch.full((1, 1), x),)) for x in (3., 5.))
@@ -139,3 +145,32 @@ def test_a_checkpoints_type_has_its_conditioner():
     assert kept.text.blocks[0][0].shape == (1, 6, 2, 12)
     plain = torch.randn(3, 8)
     assert text_condition(model, plain, cache_text=False).text == (plain,)
+
+
+def test_behind_frames_that_are_noised_as_the_branch_is():
+    seen = {}
+
+    def v(latents, t):
+        seen.update(latents)
+        return {name: 2 * x for name, x in latents.items()}
+
+    model = Counting()
+    model.num_train_timesteps = 1000
+    lead, noise = torch.full((1, 2, 2, 2), 4.), torch.full((1, 2, 2, 2), 8.)
+    out = behind(v, lead, noise, {'ps', 'pt'}, model)(
+        {'q': Q, 'ps': P, 'pt': P}, 250.)
+    assert seen['q'] is Q
+    # One latent stays one, so that it is evaluated once.
+    assert seen['ps'] is seen['pt']
+    assert torch.equal(seen['ps'][:, :2], torch.full((1, 2, 2, 2), 5.))
+    assert torch.equal(seen['ps'][:, 2:], P)
+    assert torch.equal(out['ps'], 2 * P) and torch.equal(out['q'], 2 * Q)
+
+
+def test_a_batch_holds_latents_of_one_size():
+    model = Counting()
+    longer = torch.ones(1, 3, 2, 2)
+    out = velocity(model, CONDITIONS, batch=True)(
+        LATENTS | {'ps': longer, 'pt': longer + 1}, 300.)
+    assert sorted(call[0] for call in model.calls) == [2, 2]
+    assert out['pt'].mean() - out['ps'].mean() == 21

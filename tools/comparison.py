@@ -1,11 +1,11 @@
 r"""Two interfaces side by side: a state and a reason for every name."""
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
 from tools.interface import Interface, imported
-from tools.literals import ANY
+from tools.literals import ANY, Symbol
 
 STATES = ('same', 'added', 'changed', 'left out')
 NEED_A_REASON = ('changed', 'left out')
@@ -13,12 +13,24 @@ NEED_A_REASON = ('changed', 'left out')
 
 @dataclass
 class Row:
-    r"""One name; `name` is empty where the row stands for its whole group."""
+    r"""One name of either side, or of both.
+
+    Args:
+        group, name: `name` is empty where the row stands for its whole group.
+        state: one of `STATES`.
+        detail: what differs, in words.
+        theirs, ours: the name's value on either side, as text.
+        size: number of names that the row stands for.
+        reason: of the difference.
+    """
 
     group: str
     name: str
     state: str
     detail: str = ''
+    theirs: str = ''
+    ours: str = ''
+    size: int = 1
     reason: str = ''
 
     @property
@@ -52,6 +64,14 @@ class Report:
         return Counter(row.state for row in self.rows)
 
 
+def share(rows: Iterable[Row]) -> tuple[int, int]:
+    r"""How many of upstream's names are the same, and how many there are."""
+    sizes = Counter()
+    for row in rows:
+        sizes[row.state] += row.size
+    return sizes['same'], sizes.total() - sizes['added']
+
+
 def compare(theirs: Interface, ours: Interface,
             resolve: Callable = imported) -> list[Row]:
     r"""One row per name of either side.
@@ -65,9 +85,9 @@ def compare(theirs: Interface, ours: Interface,
     rows = []
     for group in theirs | ours:
         if group not in ours:
-            rows.append(Row(group, '', 'left out', _inside(theirs[group])))
+            rows.append(_whole(group, 'left out', theirs[group]))
         elif group not in theirs:
-            rows.append(Row(group, '', 'added', _inside(ours[group])))
+            rows.append(_whole(group, 'added', ours[group]))
         else:
             rows += _compare_group(
                 group, theirs[group], ours[group], resolve)
@@ -79,13 +99,14 @@ def _compare_group(group, theirs, ours, resolve) -> list[Row]:
     for name in theirs | ours:
         if name.startswith(folded):
             continue
+        mine = ours.get(name)
         if name in theirs:
-            mine = ours.get(name)
             if mine is None or mine is ANY:
                 mine = resolve(group, name)
-            row = Row(group, name, *_judge(theirs[name], mine))
+            row = Row(group, name, *_judge(theirs[name], mine),
+                      _shown(theirs[name]), _shown(mine))
         else:
-            row = Row(group, name, 'added')
+            row = Row(group, name, 'added', ours=_shown(mine))
         if row.state == 'left out' or name not in theirs:
             folded += (f'{name}.',)
         rows.append(row)
@@ -104,9 +125,18 @@ def _judge(theirs, mine) -> tuple[str, str]:
     return 'changed', f'{theirs!r} -> {mine!r}'
 
 
-def _inside(names: dict) -> str:
+def _whole(group, state, names) -> Row:
+    r"""The row of a group that only one side has."""
     top = sum(name.rpartition('.')[0] not in names for name in names)
-    return f'{top} name{"s" * (top != 1)} inside' if names else ''
+    inside = f'{top} name{"s" * (top != 1)} inside' if names else ''
+    return Row(group, '', state, inside, size=max(top, 1))
+
+
+def _shown(value) -> str:
+    r"""A value as a page shows it; of a flag, what it takes."""
+    if value is None or value is ANY:
+        return ''
+    return str(value) if isinstance(value, Symbol) else repr(value)
 
 
 def explain(rows: list[Row], reasons: dict[str, dict[str, str]]) -> list[str]:

@@ -1,42 +1,22 @@
-r"""The report of tools/upstream_diff.py as one HTML file."""
+r"""The report of tools/upstream_diff.py as one HTML file.
+
+It needs nothing from outside, and shows everything without its script, which
+only searches and opens.
+"""
 from collections import Counter
+from collections.abc import Iterable
 from html import escape
 
-from tools.comparison import STATES, Report, Row
+from tools.comparison import STATES, Report, Row, share
+from tools.diff_style import SCRIPT, STYLE
 
-STYLE = """
-:root { --back: #fff; --text: #1f2328; --dim: #656d76; --line: #d8dee4;
-  --same: #57606a; --added: #1a7f37; --changed: #9a6700;
-  --left-out: #0969da; --bad: #cf222e; }
-@media (prefers-color-scheme: dark) { :root { --back: #0d1117;
-  --text: #e6edf3; --dim: #8b949e; --line: #30363d; --same: #8b949e;
-  --added: #3fb950; --changed: #d29922; --left-out: #58a6ff;
-  --bad: #ff7b72; } }
-body { font: 15px/1.5 system-ui, sans-serif; max-width: 66rem;
-  margin: 2rem auto; padding: 0 1rem; color: var(--text);
-  background: var(--back); }
-code, summary b { font: 13px/1.5 ui-monospace, monospace; }
-table { border-collapse: collapse; width: 100%; }
-th, td { text-align: left; vertical-align: top; padding: .35rem .6rem;
-  border-top: 1px solid var(--line); overflow-wrap: anywhere; }
-th { color: var(--dim); font-weight: normal; }
-.counts td, .counts th { text-align: right; }
-.counts :first-child { text-align: left; }
-td.state { width: 5.5rem; white-space: nowrap; }
-td.name { width: 19rem; }
-details { border: 1px solid var(--line); border-radius: 6px;
-  margin: .5rem 0; }
-summary { cursor: pointer; padding: .45rem .7rem; }
-summary span { margin-left: .8rem; }
-p.same { color: var(--dim); margin: 0; padding: .5rem .7rem;
-  border-top: 1px solid var(--line); }
-ul { max-height: 16rem; overflow: auto; }
-.reason { color: var(--dim); }
-.same { color: var(--same); } .added { color: var(--added); }
-.changed { color: var(--changed); } .left-out { color: var(--left-out); }
-.bad { color: var(--bad); font-weight: 600; }
-"""
-_LISTED = 100
+# What is compared -> whether a group belongs to it.
+KINDS = {
+    'Python names': lambda group: group.startswith(('wan', 'generate')),
+    'command-line flags': lambda group: group == 'cli',
+    'configuration values': lambda group: group.startswith('configs'),
+    'checkpoint keys': lambda group: group.startswith('state_dicts'),
+}
 
 
 def html_report(report: Report) -> str:
@@ -44,13 +24,48 @@ def html_report(report: Report) -> str:
     sections = ''.join(
         _section(group, rows) for group, rows in report.groups().items())
     return (
-        '<!doctype html><html lang="en"><meta charset="utf-8">'
-        '<meta name="viewport" content="width=device-width">'
-        f'<title>Wan2.1 and ours</title><style>{STYLE}</style>'
-        '<h1>Wan2.1 and ours</h1>'
-        f'<p>Upstream: {escape(report.source)}</p>'
-        f'{_totals(report)}{_verdict(report)}<h2>By module</h2>{sections}'
-        '</html>\n')
+        '<!doctype html><html lang="en"><head><meta charset="utf-8">'
+        '<meta name="viewport" content="width=device-width,initial-scale=1">'
+        f'<title>Wan2.1 and this fork</title><style>{STYLE}</style></head>'
+        '<body><header><h1>Wan2.1 and this fork</h1>'
+        f'<p class="dim">Wan2.1: {escape(report.source)}</p></header>'
+        f'<main>{_headline(report)}{_verdict(report)}{_totals(report)}'
+        f'<h2>By module</h2>{_CONTROLS}<p id="none" hidden>Nothing has that '
+        f'in its name, value or reason.</p>{sections}</main>'
+        f'<script>{SCRIPT}</script></body></html>\n')
+
+
+_CONTROLS = (
+    '<div id="controls" hidden><input id="search" type="search" '
+    'placeholder="Search names, values, reasons" aria-label="Search">'
+    + ''.join(
+        f'<label class="{s.replace(" ", "-")}"><input type="checkbox" checked '
+        f'value="{s.replace(" ", "-")}"> {s}</label>' for s in STATES)
+    + '<button type="button" id="open">Open all</button>'
+    '<button type="button" id="close">Close all</button></div>')
+
+
+def _headline(report: Report) -> str:
+    same, total = share(report.rows)
+    return (f'<p class="headline"><strong>{_percent(same, total)}</strong> '
+            f'of Wan2.1 is the same here: {same:,} of {total:,} names, flags, '
+            f'values and checkpoint keys.</p>{_bar(report.rows)}')
+
+
+def _bar(rows: Iterable[Row]) -> str:
+    r"""Upstream's names by what has become of them."""
+    sizes = Counter()
+    for row in rows:
+        sizes[row.state] += row.size
+    del sizes['added']
+    return '<div class="bar" aria-hidden="true">' + ''.join(
+        f'<i class="{_class(s)}" style="flex:{sizes[s]}"></i>'
+        for s in STATES if sizes[s]) + '</div>'
+
+
+def _percent(part: int, whole: int) -> str:
+    r"""Rounded down: only everything is 100 %."""
+    return f'{part * 1000 // whole / 10:g} %' if whole else '-'
 
 
 def _verdict(report: Report) -> str:
@@ -66,23 +81,19 @@ def _verdict(report: Report) -> str:
 
 def _totals(report: Report) -> str:
     r"""One line of counts for each kind of thing that is compared."""
-    kinds = {
-        'Python names': lambda group: group.startswith(('wan', 'generate')),
-        'command-line flags': lambda group: group == 'cli',
-        'configuration values': lambda group: group.startswith('configs'),
-        'checkpoint keys': lambda group: group.startswith('state_dicts'),
-    }
     lines = {
-        kind: Counter(r.state for r in report.rows if belongs(r.group))
-        for kind, belongs in kinds.items()
-    } | {'all': report.counts()}
-    head = ''.join(
-        f'<th class="{_class(s)}">{s}</th>' for s in STATES)
-    body = ''.join(
-        f'<tr><td>{kind}</td>'
-        + ''.join(f'<td>{counts[s]}</td>' for s in STATES) + '</tr>'
-        for kind, counts in lines.items())
-    return f'<table class="counts"><tr><th></th>{head}</tr>{body}</table>'
+        kind: [row for row in report.rows if belongs(row.group)]
+        for kind, belongs in KINDS.items()} | {'all': report.rows}
+    head = ''.join(f'<th class="{_class(s)}">{s}</th>' for s in STATES)
+    body = ''
+    for kind, rows in lines.items():
+        counts = Counter(row.state for row in rows)
+        body += (f'<tr><th>{kind}</th><td>{_percent(*share(rows))}</td>'
+                 + ''.join(f'<td>{counts[s]:,}</td>' for s in STATES)
+                 + '</tr>')
+    return (f'<table class="counts"><tr><th></th><th>the same</th>{head}</tr>'
+            f'{body}</table><p class="dim">A module that one side lacks is '
+            'one row here; the shares count the names in it.</p>')
 
 
 def _section(group: str, rows: list[Row]) -> str:
@@ -91,28 +102,44 @@ def _section(group: str, rows: list[Row]) -> str:
         f'<span class="{_class(s)}">{counts[s]} {s}</span>'
         for s in STATES if counts[s])
     shown = ''.join(_row(row) for row in rows if row.state != 'same')
-    table = f'<table>{shown}</table>' if shown else ''
+    table = ('<table class="sides"><tr><th>name</th><th>Wan2.1</th>'
+             f'<th>here</th><th>reason</th></tr>{shown}</table>'
+             if shown else '')
     is_open = ' open' if any(row.unexplained for row in rows) else ''
-    return (f'<details{is_open}><summary><b>{escape(group)}</b>{badges}'
-            f'</summary>{table}{_same([r for r in rows if r.state == "same"])}'
-            '</details>')
+    return (f'<details class="module"{is_open}><summary><b>{escape(group)}</b>'
+            f'{badges}</summary>{table}'
+            f'{_same([r for r in rows if r.state == "same"])}</details>')
 
 
 def _row(row: Row) -> str:
-    reason = '<span class="bad">no reason given</span>' if (
-        row.unexplained) else escape(row.reason)
-    detail = f'<code>{escape(row.detail)}</code><br>' * bool(row.detail)
-    return (f'<tr><td class="state {_class(row.state)}">{row.state}</td>'
-            f'<td class="name"><code>{escape(row.name) or "(all)"}</code></td>'
-            f'<td>{detail}<span class="reason">{reason}</span></td></tr>')
+    if row.unexplained:
+        reason = '<span class="bad">no reason given</span>'
+    else:
+        reason = escape(row.reason)
+    theirs, ours = (
+        f'<code>{escape(text)}</code>' if text else there
+        for text, there in (
+            (row.theirs, '' if row.state == 'added' else 'there'),
+            (row.ours, '' if row.state == 'left out' else 'there')))
+    # What a reader would have to look for in two long signatures.
+    detail = escape(row.detail) if row.name else ''
+    whole = f'the whole module, {escape(row.detail)}'
+    return (
+        f'<tr class="{_class(row.state)}"><td data-label="name">'
+        f'<code>{escape(row.name) or whole}</code>'
+        f'<small>{row.state}</small></td>'
+        f'<td data-label="Wan2.1">{theirs}</td>'
+        f'<td data-label="here">{ours}</td>'
+        f'<td data-label="reason">{reason}'
+        f'{f"<small>{detail}</small>" if detail else ""}</td></tr>')
 
 
 def _same(rows: list[Row]) -> str:
     if not rows:
         return ''
-    names = ', '.join(escape(row.name) for row in rows[:_LISTED])
-    more = f' and {len(rows) - _LISTED} more' * (len(rows) > _LISTED)
-    return f'<p class="same">The same: <code>{names}</code>{more}</p>'
+    names = ' '.join(f'<code>{escape(row.name)}</code>' for row in rows)
+    return (f'<details class="same"><summary>{len(rows):,} the same</summary>'
+            f'<p>{names}</p></details>')
 
 
 def _class(state: str) -> str:

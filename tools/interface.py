@@ -3,7 +3,8 @@ r"""The public Python interface of a tree: names, signatures, constants.
 An interface is `{module: {name: value}}`. The value is a `Signature` for a
 function or method (`Class.method`), `CLASS` for a class, the value of a short
 constant, and `ANY` for a name that only has to be there: a longer constant,
-or a name that a package takes over from its modules.
+or a name that a package takes over from its modules. What a module only does
+when it is run as a program is no part of it, nor are the names it imports.
 """
 import ast
 import importlib
@@ -97,7 +98,9 @@ def _read_module(tree: ast.Module, package: bool) -> dict:
 def _statements(body):
     r"""Statements of a body, and of its conditional and try blocks."""
     for node in body:
-        if isinstance(node, (ast.If, ast.Try)):
+        if _only_as_program(node):
+            yield from _statements(node.orelse)
+        elif isinstance(node, (ast.If, ast.Try)):
             for block in ('body', 'handlers', 'orelse', 'finalbody'):
                 yield from _statements(getattr(node, block, ()))
         elif isinstance(node, ast.ExceptHandler):
@@ -106,11 +109,23 @@ def _statements(body):
             yield node
 
 
+def _only_as_program(node) -> bool:
+    r"""Whether a statement is `if __name__ == '__main__':`."""
+    match node:
+        case ast.If(test=ast.Compare(
+                left=left, ops=[ast.Eq()], comparators=[right])):
+            return {ast.unparse(left), ast.unparse(right)} == {
+                '__name__', "'__main__'"}
+    return False
+
+
 def _definitions(statements) -> dict:
     r"""Functions and constants; a constant set twice has no one value."""
-    names = {}
+    names, imports = {}, set()
     for node in statements:
         match node:
+            case ast.Import() | ast.ImportFrom():
+                imports |= {a.asname or a.name for a in node.names}
             case ast.FunctionDef() | ast.AsyncFunctionDef():
                 decorators = [ast.unparse(d) for d in node.decorator_list]
                 if not any(d.endswith('.setter') for d in decorators):
@@ -120,7 +135,8 @@ def _definitions(statements) -> dict:
                   | ast.AnnAssign(target=ast.Name(id=name), value=value)):
                 names[name] = ANY if value is None or name in names else (
                     _short(evaluate(value)))
-    return names
+    # `except ImportError: name = None` makes no constant of an import.
+    return {k: v for k, v in names.items() if k not in imports}
 
 
 def _parameters(args: ast.arguments) -> tuple[Parameter, ...]:

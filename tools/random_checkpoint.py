@@ -1,10 +1,10 @@
 r"""Make a small checkpoint folder with random weights, laid out like Wan2.1's.
 
-    python tools/random_checkpoint.py FOLDER [--seed 0]
+    python tools/random_checkpoint.py FOLDER [--model_type i2v] [--seed 0]
 
 It runs through the very code that loads the official weights, and what it
-generates is noise: a stand-in for tests and measurements. config.json names
-the config it stands for, as its own sizes are smaller yet.
+generates is noise: a stand-in for tests and measurements. config.json of type
+t2v names the config it stands for, as its own sizes are smaller yet.
 """
 import argparse
 import json
@@ -16,8 +16,10 @@ from safetensors.torch import save_file
 from transformers import PreTrainedTokenizerFast
 
 from wan.configs import WAN_CONFIGS
+from wan.modules.clip import XLMRobertaCLIP
 from wan.modules.model import WanModel
 from wan.modules.t5 import T5Encoder
+from wan.modules.vace_model import VaceWanModel
 from wan.modules.vae import WanVAE_
 from wan.utils import words
 
@@ -31,12 +33,27 @@ WORDS = TEXT.split()
 
 DIT = {
     'dim': 96, 'ffn_dim': 192, 'freq_dim': 64, 'num_heads': 4,
-    'num_layers': 4, 'eps': CONFIG.eps, 'text_len': CONFIG.text_len,
+    'num_layers': 4, 'eps': CONFIG.eps,
 }
 T5 = {
     'vocab': len(WORDS) + len(words.SPECIAL), 'dim': 32, 'dim_attn': 32,
     'dim_ffn': 64, 'num_heads': 4, 'num_layers': 2, 'num_buckets': 32,
     'shared_pos': False,
+}
+# As many tokens, as wide as the official one's.
+CLIP = {
+    'image_size': 64, 'patch_size': 4, 'vision_dim': 1280,
+    'vision_mlp_ratio': 1, 'vision_heads': 16, 'vision_layers': 2,
+}
+# What the transformer of a type has besides `DIT`; text beside an image always
+# has 512 tokens.
+IMAGE = {'in_dim': 36, 'text_len': 512}
+TYPES = {
+    't2v': {'in_dim': 16, 'text_len': CONFIG.text_len},
+    'i2v': IMAGE,
+    'flf2v': IMAGE,
+    'vace': {'in_dim': 16, 'text_len': CONFIG.text_len,
+             'vace_layers': [0, 2], 'vace_in_dim': 96},
 }
 VAE = {
     'dim': 8, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
@@ -44,31 +61,42 @@ VAE = {
 }
 
 
-def make_checkpoint(folder: str | Path, seed: int = 0) -> Path:
-    r"""Write every file a text-to-video checkpoint has; returns the folder."""
+def make_checkpoint(
+    folder: str | Path, seed: int = 0, model_type: str = 't2v'
+) -> Path:
+    r"""Write every file a checkpoint of a type has; returns the folder."""
     folder = Path(folder)
     tokenizer = folder / CONFIG.t5_tokenizer
     tokenizer.mkdir(parents=True, exist_ok=True)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        _transformer(folder)
+        _transformer(folder, model_type)
         _network(T5Encoder(**T5, dropout=0.), T5,
                  folder / CONFIG.t5_checkpoint, torch.bfloat16)
         _network(WanVAE_(**VAE), VAE, folder / CONFIG.vae_checkpoint,
                  torch.float32)
+        if WAN_CONFIGS[f'{model_type}-14B'].get('clip_checkpoint'):
+            _network(XLMRobertaCLIP(**CLIP), CLIP,
+                     folder / WAN_CONFIGS['i2v-14B'].clip_checkpoint,
+                     torch.float16)
     word_tokenizer().save_pretrained(tokenizer)
     return folder
 
 
-def _transformer(folder: Path) -> None:
-    config = DIT | {'model_type': 't2v', 'in_dim': 16, 'out_dim': 16,
-                    'text_dim': T5['dim']}
-    model = WanModel(**config)
-    # The head starts at zero; a velocity of zero would show nothing.
-    torch.nn.init.normal_(model.head.head.weight, std=.05)
+def _transformer(folder: Path, model_type: str) -> None:
+    config = DIT | TYPES[model_type] | {
+        'model_type': model_type, 'out_dim': 16, 'text_dim': T5['dim']}
+    kind = VaceWanModel if model_type == 'vace' else WanModel
+    model = kind(**config)
+    # What starts at zero would show nothing: the head, the control's hints.
+    silent = [model.head.head, *(
+        layer for name, layer in model.named_modules()
+        if name.endswith(('before_proj', 'after_proj')))]
+    for layer in silent:
+        torch.nn.init.normal_(layer.weight, std=.05)
+    named = {'wan_config': NAME} if model_type == 't2v' else {}
     (folder / 'config.json').write_text(json.dumps(
-        {'_class_name': 'WanModel', 'wan_config': NAME, **config},
-        indent=2) + '\n')
+        {'_class_name': kind.__name__, **named, **config}, indent=2) + '\n')
     save_file(model.state_dict(),
               folder / 'diffusion_pytorch_model.safetensors')
 
@@ -89,8 +117,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('folder')
     parser.add_argument('--seed', type=int, default=0)
+    parser.add_argument('--model_type', choices=list(TYPES), default='t2v')
     args = parser.parse_args()
-    make_checkpoint(args.folder, args.seed)
+    make_checkpoint(args.folder, args.seed, args.model_type)
     logging.info('Random weights in %s', args.folder)
 
 

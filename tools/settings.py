@@ -20,7 +20,7 @@ from tools.recorded import expected_state
 _SIZE_TABLES = ('SIZE_CONFIGS', 'MAX_AREA_CONFIGS', 'SUPPORTED_SIZES')
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Flag:
     r"""What a command line may say, and what it means when it does not."""
 
@@ -32,6 +32,12 @@ class Flag:
     choices: tuple | None
     required: bool
     nargs: object
+
+    def __repr__(self):
+        shown = {'type': self.type, 'default': self.default,
+                 'choices': self.choices}
+        return f'{self.action}, ' + ', '.join(
+            f'{k} {v!r}' for k, v in shown.items() if v is not None)
 
     def changes(self, ours: 'Flag') -> tuple[list[str], list[str]]:
         r"""As `Signature.changes`: further choices and names are no break."""

@@ -2,11 +2,13 @@ r"""Compare the public interface of Wan2.1 with ours.
 
     python tools/upstream_diff.py [PATH_TO_WAN21_CHECKOUT] [--html FILE]
 
-The checkout is only parsed, never imported or run. Without one, the recorded
-tables in tests/data stand in for it. Compared are names, signatures and
-defaults of every module, command-line flags, configuration values and the
+The checkout is only parsed, never imported or run; its commit is read from
+its .git, and one at another commit is compared all the same. Without one, the
+recorded tables in tests/data stand in for it. Compared are names, signatures
+and defaults of every module, command-line flags, configuration values and the
 keys and shapes of checkpoints (always the recorded ones: they cannot be read
-from source). Ours counts as Python sees it: an inherited method is there.
+from source). Ours counts as Python sees it: an inherited method is there. On
+either side, what a module imports, or does only as a program, is no interface.
 
 A name is `same`, `added`, `changed` or `left out`. The rule between the
 middle two: what is valid upstream must stay valid and mean the same. New
@@ -30,6 +32,7 @@ import yaml
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from tools import settings
+from tools.checkout import RECORDED, check_checkout, described
 from tools.comparison import STATES, Report, compare, explain
 from tools.diff_html import html_report
 from tools.interface import Interface, read_interface, recorded_interface
@@ -37,8 +40,6 @@ from tools.recorded import table
 
 ROOT = Path(__file__).resolve().parent.parent
 REASONS = Path(__file__).with_suffix('.yaml')
-_LANDMARKS = ('generate.py', 'wan/configs/__init__.py',
-              'wan/modules/model.py', 'wan/text2video.py')
 
 
 def upstream(checkout: Path | None) -> Interface:
@@ -52,10 +53,7 @@ def upstream(checkout: Path | None) -> Interface:
         return (recorded_interface(table('api'))
                 | settings.recorded_flags(table('cli'))
                 | settings.recorded_configs(table('configs')) | keys)
-    missing = [p for p in _LANDMARKS if not (checkout / p).is_file()]
-    if missing:
-        raise ValueError(f'{checkout} is not a Wan2.1 checkout: '
-                         f'it has no {", ".join(missing)}')
+    check_checkout(checkout)
     try:
         return (read_interface(checkout) | settings.read_flags(checkout)
                 | settings.read_configs(checkout) | keys)
@@ -104,8 +102,9 @@ def main(argv: list[str] | None = None) -> int:
         rows = compare(upstream(args.checkout), ours())
     except ValueError as error:
         parser.error(str(error))
-    source = args.checkout or 'the recorded tables (Wan2.1 at 9737cba)'
-    report = Report(str(source), rows)
+    source = described(args.checkout) if args.checkout else (
+        f'the recorded tables (Wan2.1 at {RECORDED})')
+    report = Report(source, rows)
     report.stale = explain(rows, yaml.safe_load(REASONS.read_text('utf-8')))
     print(text_report(report))
     if args.html:

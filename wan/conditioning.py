@@ -9,7 +9,8 @@ from dataclasses import dataclass, field
 
 import torch
 
-from .modules.model import TextKV, WanModel
+from .modules.model import WanModel
+from .modules.slots import TextKV
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,53 @@ def text_condition(
         model.project_text([embedding]) if cache_text else (embedding,))
 
 
+def frame_condition(
+    model: WanModel,
+    embedding: torch.Tensor,
+    cache_text: bool = True,
+    *,
+    clip_fea: torch.Tensor,
+    y: torch.Tensor,
+) -> Condition:
+    r"""A prompt and given frames: the first, or first and last.
+
+    Args:
+        model, embedding, cache_text: see `text_condition`.
+        clip_fea: [1, 257, 1280] of the first frame; of flf2v [2, 257, 1280].
+        y: [4 + C, T, h, w], which frames are given, and their latents.
+    """
+    if cache_text:
+        return Condition(model.project_text([embedding], clip_fea), {'y': [y]})
+    return Condition((embedding,), {'y': [y], 'clip_fea': clip_fea})
+
+
+def control_condition(
+    model: WanModel,
+    embedding: torch.Tensor,
+    cache_text: bool = True,
+    *,
+    vace_context: torch.Tensor | None = None,
+    vace_context_scale: float = 1.0,
+) -> Condition:
+    r"""A prompt and a VACE context.
+
+    Args:
+        model, embedding, cache_text: see `text_condition`.
+        vace_context: [2 C + 64, T, h, w]; without one the checkpoint is the
+            text-to-video model that it was made from.
+        vace_context_scale: weight of its hints.
+    """
+    return Condition(
+        text_condition(model, embedding, cache_text).text, {
+            'vace_context': None if vace_context is None else [vace_context],
+            'vace_context_scale': vace_context_scale})
+
+
 Conditioner = Callable[..., Condition]
 # By model type.
-CONDITIONERS: dict[str, Conditioner] = {'t2v': text_condition}
+CONDITIONERS: dict[str, Conditioner] = {
+    't2v': text_condition,
+    'i2v': frame_condition,
+    'flf2v': frame_condition,
+    'vace': control_condition,
+}

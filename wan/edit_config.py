@@ -15,6 +15,13 @@ PRESETS: dict[str, dict[str, object]] = {
     # A clean latent at a sigma of the sampling range.
     'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
     'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},
+    # What Phantom's weights were trained to read, method.md 12: clean photos
+    # behind the video, at its timestep, whole (fewer keys would weigh less
+    # in the one softmax). The default branches, ps and pt, read: the text's
+    # guidance is then between two that see the photo, as it is there.
+    'phantom': {'ref_c': (1.0,), 'ref_gate': 'joint', 'ref_rope': 'tail',
+                'ref_t': 'match', 'ref_key_mask': False,
+                'collage_zeta_scale': 0.0},
 }
 
 

@@ -4,6 +4,7 @@ r"""The steps of an edit, with values between them.
 photos, `edit` the latent. `WanPVTT.generate` takes them in turn; the benchmark
 does too, and keeps what its rows share.
 """
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,8 +13,16 @@ import torch
 
 from .conditioning import Condition
 from .edit_config import EditConfig
+from .edit_inputs import (
+    NOTHING,
+    SIGHTS,
+    Conditions,
+    Inputs,
+    Shown,
+    TextSight,
+)
 from .flowalign import BRANCHES, EDIT_METHODS
-from .modules.rope import token_grid
+from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
 from .product.collage import collage
 from .product.locate import find_product
@@ -24,7 +33,7 @@ from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
 from .refdrop.reading import Reader
 from .utils.progress import Progress
-from .velocity import Slots, Velocity, at_sigma, velocity
+from .velocity import Slots, Velocity, at_sigma, behind, velocity
 
 
 @dataclass(frozen=True)
@@ -56,13 +65,32 @@ def pastes(
         and 'goal' in EDIT_METHODS[edit.edit_method].options
 
 
-def by_branch(
-    conditions: Mapping[str, Condition]
-) -> dict[str, Condition]:
-    r"""Conditions of prompts as those of the branches read with them."""
-    return {name: conditions[branch.prompt]
-            for name, branch in BRANCHES.items()
-            if branch.prompt in conditions}
+# The branches at the noised edit.
+EDITED = frozenset(
+    name for name, branch in BRANCHES.items() if branch.latent == 'p')
+
+
+def with_lead(
+    lead: int,
+    grid: Grid,
+    tokens: torch.Tensor | None,
+    boxes: torch.Tensor | None,
+) -> tuple[Grid, torch.Tensor | None, torch.Tensor | None]:
+    r"""Tokens that read, and boxes, of a video behind further frames.
+
+    Args:
+        lead: how many frames, which do not read.
+        grid: of the video's tokens; the result's is of all.
+        tokens: [f * h * w], bool; None for all.
+        boxes: [f, 4]; None without.
+    """
+    frames, height, width = grid
+    if tokens is None:
+        tokens = torch.ones(math.prod(grid), dtype=torch.bool)
+    tokens = torch.cat([tokens.new_zeros(lead * height * width), tokens])
+    if boxes is not None:
+        boxes = torch.cat([boxes[:1].expand(lead, -1), boxes])
+    return (lead + frames, height, width), tokens, boxes
 
 
 class EditSteps(WanPipeline):
@@ -136,6 +164,13 @@ class EditSteps(WanPipeline):
         goal = self.encode_video(video, progress)
         return region, torch.lerp(scene.latent, goal, region.cells)
 
+    def sight(
+        self, shown: Shown, offload_model: bool, progress: Progress
+    ) -> TextSight:
+        r"""How the checkpoint's type sees template, edit and photos."""
+        return SIGHTS[self.model.model_type](
+            self, shown, offload_model, progress)
+
     def encode_photos(
         self,
         scene: Scene,
@@ -144,10 +179,12 @@ class EditSteps(WanPipeline):
         progress: Progress,
         ref_bank: str | Path | None = None,
         prompt: str = '',
+        sight: TextSight | None = None,
     ) -> Photos:
         r"""The photos as they are captured, or as a bank file has them.
 
         Args:
+            sight: where photos are shown to the model too; None without.
             ref_bank: a file that keeps them, and the target `prompt` of which
                 they depend as well.
 
@@ -170,63 +207,74 @@ class EditSteps(WanPipeline):
             if kept is not None:
                 return Photos((), masks, noise_seed, kept=kept)
         latents = tuple(self.encode_video(rgb, progress) for rgb, _ in fitted)
-        return Photos(latents, masks, noise_seed, file)
+        inputs = tuple(
+            NOTHING if sight is None else sight.photo(rgb)
+            for rgb, _ in fitted)
+        return Photos(latents, masks, noise_seed, file, inputs=inputs)
 
     @property
     def _networks(self):
         return self.model, self.vae.model, self.text_encoder.model
 
-    def conditions(
-        self, scene: Scene, edit: EditConfig
-    ) -> dict[str, Condition]:
-        r"""Of the prompts an edit needs; the transformer must be loaded."""
-        branches = EDIT_METHODS[edit.edit_method].branches
-        # Source and target also find the product, and tell the photo's.
-        names = {'source', 'target'} | {
-            BRANCHES[name].prompt for name in branches}
-        return {name: self.condition(scene.prompts[name])
-                for name in sorted(names)}
+    def conditions(self, scene: Scene) -> Conditions:
+        r"""Of a scene's prompts; the transformer must be on the device."""
+        return Conditions(self, scene.prompts)
 
     def find(
         self,
         scene: Scene,
-        conditions: Mapping[str, Condition],
+        conditions: Conditions,
         progress: Progress,
+        inputs: Inputs = NOTHING,
     ) -> Region:
         r"""The automatic mask (method.md 6).
 
         From the words' cross-attention, or from the difference of the
         prompts' velocities on the noised template.
+
+        Args:
+            inputs: what the model sees of the template.
         """
         with progress.stage('find the product', 1, self.device):
             return find_product(
-                self.denoiser, scene.latent, conditions, scene.words,
-                torch.Generator().manual_seed(scene.seed))
+                self.denoiser, scene.latent,
+                {name: conditions(name, inputs)
+                 for name in ('source', 'target')},
+                scene.words, torch.Generator().manual_seed(scene.seed))
 
     def remember(
         self,
         scene: Scene,
         photos: Photos,
-        conditions: Mapping[str, Condition],
+        conditions: Conditions,
         edit: EditConfig,
         ref: RefConfig,
         region: Region | None,
         progress: Progress,
+        lead: torch.Tensor | None = None,
     ) -> Reader:
-        r"""The bank of the photos, and when which branch reads it."""
-        denoiser, target = self.denoiser, conditions['target']
+        r"""The bank of the photos, and when which branch reads it.
+
+        Args:
+            lead: see `Seen`; its tokens do not read.
+        """
+        denoiser = self.denoiser
+        told = [conditions('target', inputs) for inputs in photos.inputs]
         grid = token_grid(scene.latent.shape, self.patch_size)
         tokens = boxes = None
         if region is not None:
             boxes = region.boxes(grid)
             if ref.ref_query_mask:
                 tokens = region.tokens(grid)
+        if lead is not None:
+            grid, tokens, boxes = with_lead(
+                lead.size(1), grid, tokens, boxes)
         with progress.stage('capture the reference', 1, self.device):
             if ref.matched:
                 def recall(sigma):
-                    return photos.references(denoiser, target, (sigma,))
+                    return photos.references(denoiser, told, (sigma,))
             else:
-                bank = photos.references(denoiser, target, ref.sigmas)
+                bank = photos.references(denoiser, told, ref.sigmas)
 
                 def recall(sigma):
                     return bank
@@ -241,9 +289,21 @@ class EditSteps(WanPipeline):
         conditions: Mapping[str, Condition],
         slots: Slots | None = None,
         batch: bool = False,
+        lead: torch.Tensor | None = None,
+        seed: int = 0,
     ) -> Velocity:
-        r"""The velocities of an edit's branches, see `wan.velocity`."""
-        return velocity(self.denoiser, by_branch(conditions), slots, batch)
+        r"""The velocities of an edit's branches, see `wan.velocity`.
+
+        Args:
+            conditions: of each branch.
+            lead: see `Seen`; `seed` is that of its noise.
+        """
+        v = velocity(self.denoiser, conditions, slots, batch)
+        if lead is None:
+            return v
+        noise = torch.randn(
+            lead.shape, generator=torch.Generator().manual_seed(seed))
+        return behind(v, lead, noise.to(lead), EDITED, self.denoiser)
 
     def edit(
         self,

@@ -12,6 +12,8 @@ import torch.nn as nn
 from easydict import EasyDict
 
 from .conditioning import CONDITIONERS, Condition
+from .modules.clip import CLIPModel
+from .modules.kinds import model_class
 from .modules.model import WanModel
 from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
@@ -28,16 +30,18 @@ def drawn(seed: int) -> int:
 
 
 class Parts(NamedTuple):
-    r"""The networks of a checkpoint."""
+    r"""The networks of a checkpoint; CLIP where it sees images."""
     model: WanModel
     text_encoder: T5EncoderModel
     vae: WanVAE
+    clip: CLIPModel | None = None
 
 
 def load_parts(
     config: EasyDict, folder: str | Path, runtime: Runtime
 ) -> Parts:
-    r"""The networks in a checkpoint folder; the transformer on the CPU.
+    r"""The networks in a checkpoint folder; what encodes pixels is on the
+    device, the others are on the CPU.
 
     Raises:
         ValueError: incomplete checkpoint.
@@ -45,7 +49,11 @@ def load_parts(
     """
     check_checkpoint(folder, config)
     folder = Path(folder)
-    model = WanModel.from_pretrained(folder, runtime.torch_dtype)
+    model = model_class(folder).from_pretrained(folder, runtime.torch_dtype)
+    if model.needs_image and 'clip_checkpoint' not in config:
+        raise ValueError(
+            f'Checkpoint {folder} is of type {model.model_type}, which needs '
+            f'a config with CLIP; {config.__name__!r} has none.')
     return Parts(
         model,
         T5EncoderModel(
@@ -55,7 +63,11 @@ def load_parts(
             tokenizer_path=folder / config.t5_tokenizer),
         WanVAE(
             vae_pth=find_weights(folder / config.vae_checkpoint),
-            device=runtime.torch_device, tiling=runtime.vae_tiling))
+            device=runtime.torch_device, tiling=runtime.vae_tiling),
+        CLIPModel(
+            dtype=config.clip_dtype, device=runtime.torch_device,
+            checkpoint_path=folder / config.clip_checkpoint)
+        if model.needs_image else None)
 
 
 class WanPipeline:
@@ -124,7 +136,7 @@ class WanPipeline:
         return pipe
 
     def _assemble(self, parts, config, runtime, rank):
-        self.model, self.text_encoder, self.vae = parts
+        self.model, self.text_encoder, self.vae, self.clip = parts
         self.config = config
         self.runtime = runtime
         self.rank = rank
@@ -214,6 +226,19 @@ class WanPipeline:
             return {
                 name: self.text_encoder([prompt], where)[0].to(self.device)
                 for name, prompt in prompts.items()}
+
+    def encode_images(
+        self,
+        images: Sequence[torch.Tensor],
+        offload_model: bool,
+        progress: Progress,
+    ) -> torch.Tensor:
+        r"""Images [3, H, W] in [-1, 1] to CLIP tokens [n, 257, 1280]."""
+        with progress.stage('encode image', 1, self.device), \
+                torch.no_grad(), self.on_device(
+                    self.clip.model, offload_model):
+            return self.clip.visual(
+                [image[:, None].to(self.device) for image in images])
 
     def condition(self, embedding: torch.Tensor, **given) -> Condition:
         r"""A prompt, and what else the checkpoint's type asks for.

@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from .edit_config import EditConfig
+from .edit_inputs import Shown
 from .edit_steps import EditSteps
 from .pipeline import drawn
 from .product.masks import composite
@@ -67,6 +68,8 @@ class WanPVTT(EditSteps):
         seed: int = -1,
         offload_model: bool = True,
         *,
+        frames: Mapping[str, torch.Tensor] | None = None,
+        context_scale: float = 1.0,
         round_trip: bool = True,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
@@ -94,6 +97,11 @@ class WanPVTT(EditSteps):
             seed: of the loop's noise; negative draws one.
             offload_model: keep transformer and text encoder off the device
                 while they do not run.
+            frames: of an image-to-video checkpoint, edited frames [3, H, W]
+                in [-1, 1] by name, 'first' or 'last', that the edit is to
+                have; those left out are the template's with the photo pasted
+                into `src_mask`.
+            context_scale: weight of a VACE checkpoint's hints.
             round_trip: decode the template too, to measure against.
             progress: told of stages and steps; can cancel.
 
@@ -123,13 +131,18 @@ class WanPVTT(EditSteps):
         if use_mask and src_mask is not None:
             region, goal = self.place(
                 scene, src_mask, edit, products, progress)
+        sight = self.sight(
+            Shown(src_video, products, src_mask, frames or {}, context_scale),
+            offload_model, progress)
         if products and ref.reads(
                 len(self.model.blocks), len(edit.sigmas) - 1):
             photos = self.encode_photos(
-                scene, products, ref, progress, ref_bank, target_prompt)
+                scene, products, ref, progress, ref_bank, target_prompt,
+                sight)
+        seen = None if use_mask and region is None else sight.seen(region)
         with torch.no_grad(), self.on_device(self.model, offload_model):
             latent, region = self._edited(
-                scene, edit, ref, photos, region, goal, start, use_mask,
+                scene, edit, ref, photos, region, goal, start, sight, seen,
                 progress)
         if self.rank != 0:
             return None
@@ -144,18 +157,21 @@ class WanPVTT(EditSteps):
             video = composite(video, src_video, mask)
         return PVTTResult(video, back, mask, edit, ref, used, notes)
 
-    def _edited(self, scene, edit, ref, photos, region, goal, start, use_mask,
-                progress):
+    def _edited(self, scene, edit, ref, photos, region, goal, start, sight,
+                seen, progress):
         r"""The edited latent, and the region if it had to be found.
 
         No name outlives this: decoding needs the memory.
         """
-        conditions = self.conditions(scene, edit)
-        if use_mask and region is None:
-            region = self.find(scene, conditions, progress)
+        conditions = self.conditions(scene)
+        if seen is None:
+            region = self.find(scene, conditions, progress, sight.finding)
+            seen = sight.seen(region)
         slots = None if photos is None else self.remember(
-            scene, photos, conditions, edit, ref, region, progress)
+            scene, photos, conditions, edit, ref, region, progress, seen.lead)
+        v = self.velocity(
+            conditions.of_branches(edit.edit_method, seen), slots,
+            edit.batch_branches, seen.lead, scene.seed)
         return self.edit(
-            scene, self.velocity(conditions, slots, edit.batch_branches),
-            edit, progress, region, goal, start,
+            scene, v, edit, progress, region, goal, start,
             None if slots is None else ref.own_guidance), region

@@ -5,7 +5,7 @@ from functools import partial
 
 import torch
 
-from .modules.attention import BACKENDS, attention, check_backend
+from .modules.backends import BACKENDS, attention, check_backend
 from .utils.flags import check_choices, choice, switch
 
 DEVICES = ('cuda', 'mps', 'cpu')

@@ -1,12 +1,23 @@
 r"""The task table: a row is all that the program knows of a task."""
+from .edit_inputs import SIGHTS
+from .first_last_frame2video import WanFLF2V
+from .image2video import WanI2V
 from .jobs.edit import prepare_edit, run_edit, save_edit
 from .jobs.edit_files import companions
+from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
-from .jobs.extension import ExtensionSettings
+from .jobs.extension import ExtensionSettings, extended
+from .jobs.image import (
+    EndSettings,
+    ImageSettings,
+    image_defaults,
+    prepare_between,
+    prepare_from_image,
+    run_images,
+)
 from .jobs.task import Task
 from .jobs.text import (
     TextSettings,
-    extended,
     prepare_image,
     prepare_video,
     run_text,
@@ -24,27 +35,42 @@ _TEXT_TO_VIDEO = Task(
     settings=(TextSettings, ExtensionSettings), prepare=prepare_video,
     run=run_text, save=save_video, suffixes=VIDEO_SUFFIXES, before=extended,
     defaults=text_defaults(
-        'Two anthropomorphic cats in comfy boxing gear and bright gloves '
-        'fight intensely on a spotlighted stage.', frame_num=81))
+        prompt='Two anthropomorphic cats in comfy boxing gear and bright '
+        'gloves fight intensely on a spotlighted stage.', frame_num=81))
 
 _TEXT_TO_IMAGE = Task(
     pipeline=WanT2V, model_types=('t2v',),
     settings=(TextSettings, ExtensionSettings), prepare=prepare_image,
     run=run_text, save=save_image, suffixes=IMAGE_SUFFIXES, before=extended,
-    defaults=text_defaults('一个朴素端庄的美人', frame_num=1))
+    defaults=text_defaults(prompt='一个朴素端庄的美人', frame_num=1))
+
+_IMAGE_TO_VIDEO = Task(
+    pipeline=WanI2V, model_types=('i2v',),
+    settings=(ImageSettings, TextSettings, ExtensionSettings),
+    prepare=prepare_from_image, run=run_images, save=save_video,
+    suffixes=VIDEO_SUFFIXES, before=extended, defaults=image_defaults)
+
+_FRAMES_TO_VIDEO = Task(
+    pipeline=WanFLF2V, model_types=('flf2v',),
+    settings=(EndSettings, TextSettings, ExtensionSettings),
+    prepare=prepare_between, run=run_images, save=save_video,
+    suffixes=VIDEO_SUFFIXES, before=extended,
+    defaults=text_defaults(frame_num=81, sample_shift=16.0))
 
 _EDIT = Task(
-    pipeline=WanPVTT, model_types=('t2v',), settings=EDIT_SETTINGS,
+    pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
-    suffixes=VIDEO_SUFFIXES, companions=companions, defaults=edit_defaults,
-    experiment=EXPERIMENT)
+    suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
+    defaults=edit_defaults, experiment=EXPERIMENT)
 
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.
 TASKS = {
     't2v-14B': _TEXT_TO_VIDEO,
     't2v-1.3B': _TEXT_TO_VIDEO,
+    'i2v-14B': _IMAGE_TO_VIDEO,
     't2i-14B': _TEXT_TO_IMAGE,
+    'flf2v-14B': _FRAMES_TO_VIDEO,
     't2v-tiny': _TEXT_TO_VIDEO,
     'pvtt': _EDIT,
 }

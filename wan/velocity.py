@@ -5,7 +5,14 @@ method. Whatever saves or shares evaluations wraps a `Velocity` and is one
 again; neither the loops nor the model know of it.
 """
 import math
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Container,
+    Hashable,
+    Iterable,
+    Mapping,
+    Sequence,
+)
 from typing import Protocol
 
 import torch
@@ -13,8 +20,9 @@ from torch import Tensor
 
 from .conditioning import Condition
 from .modules.attention import attention
-from .modules.model import CrossSlot, RefSlot, Share, WanModel
+from .modules.model import WanModel
 from .modules.rope import token_grid
+from .modules.slots import CrossSlot, RefSlot, Share
 from .samplers import guided
 
 # ({branch: latent}, t) -> {branch: velocity}; latents and velocities are
@@ -107,7 +115,7 @@ def velocity(
         denoiser: the model.
         conditions: of each branch.
         slots: the reference; None reads nothing.
-        batch: evaluate all branches of a step as one batch.
+        batch: evaluate all branches of a step, of one size, as one batch.
     """
     joined: dict[tuple[int, ...], Condition] = {}
 
@@ -127,15 +135,56 @@ def velocity(
             name: same.setdefault(
                 (id(latent), id(conditions[name]), reads[name]), name)
             for name, latent in latents.items()}
-        names = list(same.values())
         out = {}
-        for group in [names] if batch else [[name] for name in names]:
+        for group in _groups(same.values(), latents, batch):
             out.update(zip(group, evaluate(
                 group, latents, [reads[name] for name in group], t),
                 strict=True))
         return {name: out[first[name]] for name in latents}
 
     return by_branch
+
+
+def _groups(
+    names: Iterable[str], latents: Mapping[str, Tensor], batch: bool
+) -> list[list[str]]:
+    r"""Branches that are evaluated at once: those of one size, or each."""
+    if not batch:
+        return [[name] for name in names]
+    groups: dict[torch.Size, list[str]] = {}
+    for name in names:
+        groups.setdefault(latents[name].shape, []).append(name)
+    return list(groups.values())
+
+
+def behind(
+    v: Velocity,
+    lead: Tensor,
+    noise: Tensor,
+    branches: Container[str],
+    denoiser: Denoiser,
+) -> Velocity:
+    r"""Branches evaluated behind clean frames that are noised as they are.
+
+    Args:
+        v: of the longer latents.
+        lead: [C, n, h, w], put in front of the branches' latents in time.
+        noise: like it, mixed in by the timestep.
+        branches: names of those it is put in front of.
+        denoiser: tells a timestep's sigma.
+    """
+
+    def longer(latents, t):
+        sigma = t / denoiser.num_train_timesteps
+        front = (1 - sigma) * lead + sigma * noise
+        joined: dict[int, Tensor] = {}  # branches of one latent still are
+        out = v({
+            name: joined.setdefault(id(x), torch.cat([front, x], dim=1))
+            if name in branches else x for name, x in latents.items()}, t)
+        return {name: u[:, lead.size(1):] if name in branches else u
+                for name, u in out.items()}
+
+    return longer
 
 
 def classifier_free(

@@ -9,6 +9,7 @@ from wan.configs import WAN_CONFIGS
 from wan.distributed.branches import spread_branches
 from wan.distributed.fsdp import shard_model
 from wan.edit_config import EditConfig
+from wan.edit_inputs import NOTHING
 from wan.edit_steps import EditSteps, Scene
 from wan.pipeline import Parts
 from wan.product.masks import Region
@@ -41,6 +42,10 @@ SETTINGS = {
     'full': {'ref_stats': 'full'},
     'full everywhere': {'ref_stats': 'full', 'ref_query_mask': False},
     'two photos': {'ref_c': (.3, -.2)},
+    'tail': {'ref_rope': 'tail', 'ref_c': (.3, .2)},
+    'joint': {'ref_gate': 'joint'},
+    'joint everywhere': {'ref_gate': 'joint', 'ref_query_mask': False},
+    'joint, two photos': {'ref_gate': 'joint', 'ref_c': (.3, .3)},
 }
 
 
@@ -95,17 +100,18 @@ def photos(shape, count, noised):
     mask = (torch.arange(h * w // 4) % 2).bool()
     return Photos(
         tuple(draw(4, 1, h, w, seed=20 + i) for i in range(count)),
-        (mask,) * count, 7 if noised else None)
+        (mask,) * count, 7 if noised else None, inputs=(NOTHING,) * count)
 
 
-def edited(pipe, shape, ref=None, words=None, find=False, **options):
+def edited(
+        pipe, shape, ref=None, words=None, find=False, lead=None, **options):
     r"""The latent after every step."""
     seen, told = scene(shape), []
     edit = EditConfig(**{
         'sample_steps': 3, 'sample_guide_scale': 3., **options}
     ).resolved(pipe.config)
     progress = Progress(lambda step: told.append(step.latent))
-    conditions = pipe.conditions(seen, edit)
+    conditions = pipe.conditions(seen)
     region, slots = early(shape), None
     if find:
         region = pipe.find(
@@ -114,8 +120,9 @@ def edited(pipe, shape, ref=None, words=None, find=False, **options):
         ref = RefConfig(**{'ref_c': (.5,), **ref})
         slots = pipe.remember(
             seen, photos(shape, len(ref.ref_c), ref.ref_noised), conditions,
-            edit, ref, region, progress)
-    v = pipe.velocity(conditions, slots, edit.batch_branches)
+            edit, ref, region, progress, lead)
+    v = pipe.velocity(conditions.of_branches(edit.edit_method), slots,
+                      edit.batch_branches, lead, seen.seed)
     pipe.edit(seen, v, edit, progress, region,
               ref_guide_scale=None if ref is None else ref.own_guidance)
     return torch.stack([x for x in told if x is not None])
@@ -130,6 +137,7 @@ EDITS = [
     {'ref': {}, 'find': True, 'words': {'source': [1, 2], 'target': [3]}},
     {'ref': {'ref_stats': 'full'}, 'batch_branches': True},
     {'ref': {'ref_branches': 'split'}, 'edit_method': 'sdedit'},
+    {'ref': {'ref_gate': 'joint'}, 'batch_branches': True},
 ]
 
 
@@ -175,6 +183,8 @@ def everything(groups, fsdp=False):
 
 
 def settings(groups):
-    r"""An edit by each setting of the reference."""
+    r"""Name -> an edit by a setting of the reference."""
     pipe = steps_of(groups)
-    return [edited(pipe, ODD, ref) for ref in SETTINGS.values()]
+    made = {name: edited(pipe, ODD, ref) for name, ref in SETTINGS.items()}
+    lead = draw(4, 1, *ODD[1:], seed=30)
+    return made | {'lead': edited(pipe, ODD, {}, lead=lead)}

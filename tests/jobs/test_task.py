@@ -11,15 +11,19 @@ from wan.tasks import TASKS
 
 TEXT = ('--task', 't2v-tiny', '--frame_num', 1, '--sample_steps', 2,
         '--prompt', 'a vase')
+# That take a prompt.
+TAKERS = ', '.join(
+    name for name, row in TASKS.items() if TextSettings in row.settings)
 
 
 @pytest.mark.parametrize('task, flag, takers', (
     ('t2v-tiny', '--ref_c=0.5', 'pvtt'),
     ('t2v-tiny', '--src_video=nowhere.mp4', 'pvtt'),
     ('t2v-tiny', '--edit_method=flowedit', 'pvtt'),
-    ('pvtt', '--sample_solver=dpm++', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny'),
-    ('pvtt', '--prompt=x', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny'),
-    ('pvtt', '--use_prompt_extend', 't2v-14B, t2v-1.3B, t2i-14B, t2v-tiny')))
+    ('t2v-tiny', '--image=a.png', 'i2v-14B'),
+    ('t2v-tiny', '--last_frame=a.png', 'flf2v-14B, pvtt'),
+    ('pvtt', '--sample_solver=dpm++', TAKERS),
+    ('pvtt', '--prompt=x', TAKERS)))
 def test_a_setting_of_another_task_is_refused(
         shell, media, tmp_path, capsys, task, flag, takers):
     flags = edit_flags(shell, media, tmp_path / 'x.mp4') if task == 'pvtt' \
@@ -34,8 +38,7 @@ def test_a_setting_of_another_task_is_refused(
 @pytest.mark.parametrize('name, given, told', (
     ('t2v-tiny', {'prompts': 'x'}, "There is no setting 'prompts'; did you "
      "mean 'prompt'?"),
-    ('t2v-15B', {}, "task is 't2v-15B', allowed: t2v-14B, t2v-1.3B, t2i-14B, "
-     't2v-tiny, pvtt.'),
+    ('t2v-15B', {}, f"task is 't2v-15B', allowed: {', '.join(TASKS)}."),
     ('t2v-tiny', {'frame_num': 4.5}, 'frame_num is 4.5, expected a whole'),
     ('t2v-tiny', {'frame_num': True}, 'frame_num is True, expected a whole'),
     ('t2v-tiny', {'size': '1*1'}, "size is '1*1', allowed: 720*1280"),
@@ -107,8 +110,8 @@ OFF = ('--collage_zeta_scale', 0)
     (('--n_prompt', 'x', '--edit_method', 'sdedit'), None),
     (('--use_reference', 'false', '--ref_t', '.6'),
      'ref_t, target_image have no effect: use_reference is false.'),
-    (('--ref_c', 0, '--ref_t', '.6', '--ref_rope', 'none'),
-     'ref_rope, ref_t have no effect: every ref_c is 0.'),
+    (('--ref_c', 0, '--ref_t', '.6', '--ref_gate', 'joint'),
+     'ref_gate, ref_t have no effect: every ref_c is 0.'),
     (('--ref_guide_scale', 3), 'ref_guide_scale has no effect: only '
      'ref_branches split has a guidance of its own.'),
     (('--ref_guide_scale', 3, '--ref_branches', 'split'), None),
@@ -127,6 +130,7 @@ OFF = ('--collage_zeta_scale', 0)
      'for the collage, which is off here: it needs a photo, src_mask and '
      'flowalign.'),
     (('--ref_preset', 'gentle', '--src_mask', ''), None),
+    (('--ref_preset', 'phantom'), None),
     (('--ref_preset', 'strong', '--use_reference', 'false', '--target_image',
       ''), 'ref_preset strong is made for a photo, but use_reference is '
      'false.')))

@@ -6,13 +6,9 @@ import pytest
 import torch
 
 from tests.goldens import relative_error
-from wan.modules import attention as module
-from wan.modules.attention import (
-    BACKENDS,
-    attention,
-    check_backend,
-    flash_attention,
-)
+from wan.modules import backends as module
+from wan.modules.attention import flash_attention
+from wan.modules.backends import BACKENDS, attention, check_backend
 
 CPU_BACKENDS = ('auto', 'sdpa', 'flash', 'math', 'matmul')
 LIMITS = {torch.float32: 2e-6, torch.bfloat16: 1e-2}

@@ -75,8 +75,8 @@ class Capture:
     def __init__(self):
         self.calls = []
 
-    def __call__(self, q, k, v, x, q_rotated):
-        self.calls.append((q, k, v, x, q_rotated))
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
+        self.calls.append((q, k, v, x, q_rotated, k_rotated))
         return x
 
 
@@ -103,12 +103,13 @@ def test_capturing_slot_sees_normed_unrotated_tokens(t2v):
     for hook in hooks:
         hook.remove()
     assert [len(s.calls) for s in slots[:2]] == [1, 1]
-    q, k, v, x, q_rotated = slots[1].calls[0]
-    assert {u.shape for u in (q, k, v, x, q_rotated)} == {(1, 72, 4, 24)}
+    q, k, v, x, q_rotated, k_rotated = slots[1].calls[0]
+    assert {u.shape for u in slots[1].calls[0]} == {(1, 72, 4, 24)}
     assert torch.equal(k.flatten(2), norms[0])
     assert torch.equal(v.flatten(2), attn.v(inputs[0]))
     rotation = rotation_of(x, [(3, 4, 6)], t2v.freqs)
     assert torch.equal(q_rotated, rotate(q, rotation))
+    assert torch.equal(k_rotated, rotate(k, rotation))
 
 
 @pytest.mark.parametrize('c', (.2, .5, 1.))
@@ -121,7 +122,7 @@ def test_replaying_own_keys_and_values_gives_the_plain_output(t2v, c):
         _, k, v, *_ = capture.calls[0]
         rotation = rotation_of(k, [(3, 4, 6)], t2v.freqs)
 
-        def slot(q, k_now, v_now, x, q_rotated):
+        def slot(q, k_now, v_now, x, q_rotated, k_rotated):
             read = attention(q_rotated, rotate(k, rotation), v)
             return x + c * (read - x)
 

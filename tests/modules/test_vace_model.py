@@ -187,7 +187,7 @@ def test_slots_are_of_the_main_blocks(vace):
     plain = vace(**arguments)[0]
     seen = []
 
-    def ref(q, k, v, x, q_rotated):
+    def ref(q, k, v, x, q_rotated, k_rotated):
         seen.append(q)
         return x + 0. * (v - x)
 
@@ -198,7 +198,7 @@ def test_slots_are_of_the_main_blocks(vace):
     assert torch.equal(vace(**arguments, ref=[ref] * 4)[0], plain)
     assert torch.equal(vace(**arguments, cross=[cross] * 4)[0], plain)
     assert len(seen) == 8
-    half = [lambda q, k, v, x, _: x + .5 * (v - x), None, None, None]
+    half = [lambda q, k, v, x, *_: x + .5 * (v - x), None, None, None]
     assert relative_error(vace(**arguments, ref=half)[0], plain) > 1e-3
 
 

@@ -10,7 +10,7 @@ from wan.modules.rope import rotation_of
 from wan.refdrop.bank import Reference
 from wan.refdrop.bank import capture as capture_with
 from wan.refdrop.blend import blend, match_moments, match_norm
-from wan.refdrop.config import READERS, RefConfig
+from wan.refdrop.config import READERS, ROPES, RefConfig
 from wan.refdrop.reading import reading_slots
 from wan.velocity import Denoiser
 
@@ -112,9 +112,9 @@ def test_reading_is_the_formula(model, video, context, reference):
     assert slots[0] is None and slots[2] is None
     seen = {}
 
-    def spy(q, k, v, x, rotated):
+    def spy(q, k, v, x, *rotated):
         rotation = rotation_of(x, [GRID], model.freqs)
-        seen['out'] = slots[1](q, k, v, x, rotated)
+        seen['out'] = slots[1](q, k, v, x, *rotated)
         key = rotate(reference.keys[1], rotation[:, :24])
         seen['want'] = .7 * x + .3 * attention(
             rotate(q, rotation), key, reference.values[1])
@@ -149,7 +149,7 @@ def test_masks_keep_out_keys_and_queries(model, video, context, reference):
     x = draw(1, 72, 4, 24, seed=5)
     q = k = v = draw(1, 72, 4, 24, seed=6)
     slot = reading_slots([masked], config, [True], GRID, where)[0]
-    out = slot(q, k, v, x, q)
+    out = slot(q, k, v, x, q, k)
     assert torch.equal(out[:, ~where], x[:, ~where])
     assert not torch.equal(out[:, where], x[:, where])
 
@@ -188,7 +188,7 @@ def test_only_reading_samples_of_a_batch_change(
 
 def test_reading_leaves_the_bank_as_it_was(model, video, context, reference):
     before = [t.clone() for t in (*reference.keys, *reference.values)]
-    for rope in ('grid', 'spatial', 'none', 'offset', 'box'):
+    for rope in ROPES:
         boxes = torch.tensor([[0, 0, 4, 6]] * 3)
         forward(model, video, context, reading_slots(
             [reference], RefConfig(ref_rope=rope, ref_stats='norm'), [True],

@@ -109,6 +109,7 @@ def test_settings_of_the_reading_do_not_matter(path):
     file.save(references(file))
     ref = RefConfig(ref_c=(.9,), ref_layers='deep', ref_rope='none')
     of(path, ref=ref, seed=5).check()
+    of(path, ref=RefConfig(ref_gate='joint', ref_rope='tail')).check()
     noised = of(path.with_name('other'), ref=RefConfig(ref_noised=True))
     noised.save(references(noised))
     with pytest.raises(CheckpointError, match='its seed'):

@@ -3,6 +3,8 @@ import pytest
 
 from wan.refdrop.config import RefConfig
 
+JOINT = {'ref_gate': 'joint'}
+
 
 @pytest.mark.parametrize('text, depth, layers', [
     ('all', 4, {0, 1, 2, 3}),
@@ -35,6 +37,16 @@ def test_the_source_never_reads_but_to_reproduce_the_failure():
     assert 'q' in RefConfig(ref_branches='all').reading
 
 
+def test_a_joint_gate_has_one_weight():
+    RefConfig(ref_c=(.3, .2)).check_photos(2)
+    for c, photos in (((1.,), (1, 2, 5)), ((.3, .3), (2,))):
+        for number in photos:
+            RefConfig(ref_c=c, **JOINT).check_photos(number)
+    for ref in (RefConfig(ref_c=(.3, .3), **JOINT), RefConfig()):
+        with pytest.raises(ValueError, match='3 product photos need'):
+            ref.check_photos(3)
+
+
 @pytest.mark.parametrize('changes, message', [
     ({'ref_c': (1.5,)}, 'ref_c'),
     ({'ref_c': ()}, 'ref_c'),
@@ -42,6 +54,13 @@ def test_the_source_never_reads_but_to_reproduce_the_failure():
     ({'ref_branches': 'some'}, 'target, both, split, all'),
     ({'ref_rope': 'spiral'}, 'ref_rope'),
     ({'ref_stats': 'on'}, 'ref_stats'),
+    ({'ref_gate': 'open'}, 'open., allowed: constant, joint'),
+    ({**JOINT, 'ref_c': (.3, .2)}, r'weighs all photos alike, .* \(0.3, 0.2'),
+    ({**JOINT, 'ref_c': (.3, 0.)}, 'weighs all photos alike'),
+    ({**JOINT, 'ref_rope': 'spatial'}, 'spatial changes; allowed: grid, off'),
+    ({**JOINT, 'ref_rope': 'none'}, "the video's own rotation"),
+    ({**JOINT, 'ref_rope': 'box'}, "the video's own rotation"),
+    ({**JOINT, 'ref_stats': 'norm'}, 'ref_stats norm could match'),
     ({'ref_steps': '0.7-0.2'}, 'ref_steps'),
     ({'ref_steps': '0.7'}, 'ref_steps'),
     ({'ref_t': '1.5'}, 'ref_t'),

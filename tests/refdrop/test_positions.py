@@ -44,6 +44,15 @@ def test_offset_is_beyond_the_video():
     assert torch.equal(placement.key, rotation_at(beyond, 24))
 
 
+def test_tail_is_behind_the_video_one_after_another():
+    last = rotation_at(grid_positions((5, 4, 6)), 24)
+    for before in (0, 1):
+        placement = place('tail', VIDEO, PHOTO, 24, before=before)
+        assert placement.query is None
+        first = (3 + before) * 24
+        assert torch.equal(placement.key, last[:, first:first + 24])
+
+
 def test_box_lays_one_box_over_the_other():
     # Frame 1 has the photo's box, two rows lower: the same rotations.
     boxes = torch.tensor([[0, 0, 4, 6], [2, 1, 4, 4], [0, 0, 2, 2]])

@@ -118,7 +118,7 @@ def test_rows_can_be_named():
 def test_the_references_ablations_share_their_start():
     shared = set.intersection(*(
         {row.key() for row in rows} for axis, rows in ABLATIONS.items()
-        if axis not in ('c_clean', 'c_found', 'c_collage', 'noised',
+        if axis not in ('c_clean', 'c_found', 'c_collage', 'noised', 'gate',
                         'pull_alone', 'guidance', 'guidance_best')))
     assert len(shared) == 1
 
@@ -199,7 +199,7 @@ def test_the_source_is_evaluated_once(editor, monkeypatch):
 
 def test_the_attempt_takes_keys_before_their_norm(editor):
     pipe, scene = editor.pipe, editor.scenes['hidden']
-    condition = pipe.conditions(scene, PLAIN.edit)['target']
+    condition = pipe.conditions(scene)('target')
     photo = editor.photos['right'].fitted((SIZE, SIZE))[0]
     slots = AttemptSlots.of(pipe, photo, condition, 0.5)
     assert all(slots.reads(name, 900.) for name in ('q', 'ps', 'pt'))

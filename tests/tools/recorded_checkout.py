@@ -14,6 +14,29 @@ _FILES = {
     'wan_t2v_1_3B': 't2v_1_3B',
     'wan_i2v_14B': 'i2v_14B',
 }
+# What upstream's files hold besides, and what is no part of the tables.
+_NO_INTERFACE = {
+    # a checkout is read and never run
+    'wan/__init__.py': 'raise SystemExit("imported")\n',
+    'wan/utils/prompt_extend.py': """
+try:
+    from flash_attn import flash_attn_varlen_func
+except ModuleNotFoundError:
+    flash_attn_varlen_func = None
+if __name__ == "__main__":
+    seed = 100
+    prompt, en_prompt = "one", "two"
+    qwen_model_name: str = "a model"
+    qwen_result = QwenPromptExpander(model_name=qwen_model_name)(prompt)
+    if seed:
+        image = "a picture"
+""",
+    'generate.py': """
+if __name__ == "__main__":
+    args = _parse_args()
+    generate(args)
+""",
+}
 
 
 def write_checkout(root: Path) -> Path:
@@ -24,9 +47,9 @@ def write_checkout(root: Path) -> Path:
     _write_configs(root / 'wan/configs')
     with (root / 'generate.py').open('a', encoding='utf-8') as f:
         f.write(_flags(table('cli')['flags']))
-    # a checkout is read and never run
-    with (root / 'wan/__init__.py').open('a', encoding='utf-8') as f:
-        f.write('raise SystemExit("imported")\n')
+    for file, source in _NO_INTERFACE.items():
+        with (root / file).open('a', encoding='utf-8') as f:
+            f.write(source)
     return root
 
 

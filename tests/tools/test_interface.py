@@ -116,7 +116,8 @@ def test_left_out_class_hides_what_it_held(tmp_path):
 
 def test_missing_module_is_one_row(tmp_path):
     rows = compare(read(tmp_path, SOURCE), {})
-    assert rows == [Row('wan.net', '', 'left out', '3 names inside')]
+    assert rows == [
+        Row('wan.net', '', 'left out', '3 names inside', size=3)]
     assert compare({}, read(tmp_path, SOURCE))[0].state == 'added'
 
 
@@ -149,6 +150,22 @@ def test_imported_dataclass_field():
 def test_constant_set_in_a_try_block_has_no_one_value(tmp_path):
     source = 'try:\n    import x\n    HAS = True\nexcept E:\n    HAS = False\n'
     assert read(tmp_path, source)['wan.net'] == {'HAS': ANY}
+
+
+def test_a_name_that_a_try_imports_is_no_constant(tmp_path):
+    source = ('try:\n    from x import fast\n    HAS = 2\n'
+              'except ImportError:\n    fast = None\n    HAS = None\n')
+    assert read(tmp_path, source)['wan.net'] == {'HAS': ANY}
+
+
+@pytest.mark.parametrize('test', [
+    "__name__ == '__main__'", '__name__ == "__main__"',
+    "'__main__' == __name__"])
+def test_what_only_a_program_does_is_no_interface(tmp_path, test):
+    source = f'if {test}:\n    a = 1\n    def f(): pass\nelse:\n    b = 2\n'
+    assert read(tmp_path, source)['wan.net'] == {'b': 2}
+    other = source.replace('__main__', 'wan.net')
+    assert set(read(tmp_path, other)['wan.net']) == {'a', 'f', 'b'}
 
 
 def test_package_exports(tmp_path):

@@ -1,8 +1,12 @@
 r"""tools/upstream_diff.py: on small trees, and on this repository."""
+import re
+from html.parser import HTMLParser
+
 import pytest
 
 from tests.tools.recorded_checkout import write_checkout
 from tools import settings, upstream_diff
+from tools.checkout import commit_of
 from tools.comparison import Report, Row, compare, explain
 from tools.diff_html import html_report
 from tools.interface import read_interface, recorded_interface
@@ -86,13 +90,38 @@ def test_checkpoint_keys_differ():
 
 def test_html_report(tmp_path):
     rows = compare({'wan.net': {'LIMIT': 1}}, {'wan.net': {'LIMIT': '<b>'}})
+    rows += compare({'wan.old': dict.fromkeys('abc', 2)}, {})
+    rows += compare({'cli': {'--a': 1}}, {'cli': {'--a': 1, '--b': 2}})
     page = html_report(Report('a & b', rows, stale=['left out: wan.old']))
     assert page.startswith('<!doctype html>')
-    assert 'a &amp; b' in page and '&lt;b&gt;' in page and '<b>' not in (
-        page.partition('</summary>')[2])
+    assert 'a &amp; b' in page and '&lt;b&gt;' in page
+    assert page.count('<b>') == 3  # the sections
+    # one flag of five names is the same, by kind all of Wan2.1's flags are
+    assert '<strong>20 %</strong>' in page and '1 of 5 names' in page
+    assert '<th>command-line flags</th><td>100 %</td><td>1</td>' in page
+    assert '<td data-label="Wan2.1"><code>1</code></td>' in page
     assert 'no reason given' in page
     assert 'wan.old' in page
-    assert 'http' not in page
+    # nothing from outside, and nothing that a browser would have to mend
+    assert not re.search(r'https?:|\bsrc=|<link|@import|url\(', page)
+    assert Page().check(page) == []
+
+
+class Page(HTMLParser):
+    r"""Elements that are opened are closed, in order."""
+
+    def check(self, page):
+        self.stack, self.faults = [], []
+        self.feed(page)
+        return self.faults + self.stack
+
+    def handle_starttag(self, tag, attrs):
+        if tag not in ('meta', 'input', 'li'):
+            self.stack.append(tag)
+
+    def handle_endtag(self, tag):
+        if not self.stack or self.stack.pop() != tag:
+            self.faults.append(tag)
 
 
 def test_no_checkout_is_a_usage_error(tmp_path, capsys):
@@ -100,6 +129,49 @@ def test_no_checkout_is_a_usage_error(tmp_path, capsys):
         upstream_diff.main([str(tmp_path)])
     assert stop.value.code == 2
     assert 'is not a Wan2.1 checkout: it has no' in capsys.readouterr().err
+
+
+def write_git(root, files):
+    for name, text in files.items():
+        path = root / '.git' / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    return root
+
+
+@pytest.mark.parametrize('files, commit', [
+    ({'HEAD': '9737cba1\n'}, '9737cba1'),
+    ({'HEAD': 'ref: refs/heads/main\n', 'refs/heads/main': 'a1b2c3d4\n',
+      'packed-refs': 'ffffffff refs/heads/main\n'}, 'a1b2c3d4'),
+    ({'HEAD': 'ref: refs/heads/main\n',
+      'packed-refs': '# pack-refs with: peeled\n00000000 refs/heads/other\n'
+      'a1b2c3d4 refs/heads/main\n^ffffffff\n'}, 'a1b2c3d4'),
+    ({'HEAD': 'ref: refs/heads/unborn\n'}, None),
+    ({}, None),
+])
+def test_commit_of_a_checkout(tmp_path, files, commit):
+    assert commit_of(write_git(tmp_path, files)) == commit
+
+
+def test_commit_of_a_worktree(tmp_path):
+    write_git(tmp_path / 'main', {
+        'refs/heads/side': 'a1b2c3d4\n', 'worktrees/it/commondir': '../..\n',
+        'worktrees/it/HEAD': 'ref: refs/heads/side\n'})
+    (tmp_path / 'side').mkdir()
+    (tmp_path / 'side/.git').write_text('gitdir: ../main/.git/worktrees/it\n')
+    assert commit_of(tmp_path / 'side') == 'a1b2c3d4'
+
+
+@pytest.mark.parametrize('commit, said', [
+    ('9737cba112233', '(at 9737cba)'),
+    ('a1b2c3d4e5f60', '(it seems to be at a1b2c3d; ours was made after '
+     '9737cba)')])
+def test_another_commit_is_named_and_compared(
+        tmp_path, capsys, commit, said):
+    write_git(write_checkout(tmp_path), {'HEAD': f'{commit}\n'})
+    upstream_diff.main([str(tmp_path)])
+    head, _, rest = capsys.readouterr().out.partition('\n')
+    assert said in head and 'wan.modules.model: ' in rest
 
 
 def test_unreadable_checkout_is_a_usage_error(tmp_path, capsys):

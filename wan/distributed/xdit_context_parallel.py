@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING
 import torch
 import torch.distributed as dist
 
-from ..modules.attention_layers import Attend
 from ..modules.model import Tokens
+from ..modules.slots import Attend
 from .groups import Groups
 
 if TYPE_CHECKING:

@@ -20,7 +20,7 @@ from ..pipeline import WanPipeline
 from ..tasks import TASKS
 from ..utils.checkpoint import fingerprint
 from ..utils.progress import progress
-from ..utils.sources import EDITING, READING, source_digest
+from ..utils.sources import EDITING, EXTENDING, READING, source_digest
 from ..utils.temporary import clear
 from .experiment import KEY, RESULT, Experiment
 from .report import check_report, write_report
@@ -195,14 +195,22 @@ def _key(job: Job) -> str:
     facts = job.settings.flat()
     for name in NO_MATTER:
         del facts[name]
-    facts |= {name: [digest(path) for path in paths]
+    facts |= {name: [_content(path) for path in paths]
               for name, paths in job.settings.paths.items() if name in facts}
+    sources = (*EDITING, *READING, *(EXTENDING if job.work.before else ()))
     facts |= {
         'task': job.task, 'device': job.runtime.torch_device.type,
-        'sources': source_digest(*EDITING, *READING),
+        'sources': source_digest(*sources),
         'checkpoint': fingerprint(job.checkpoint.files)}
     text = json.dumps(facts, sort_keys=True, default=str)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _content(path: str) -> str:
+    r"""What is in a file, or in a folder's; a model's mere name is itself."""
+    if os.path.isdir(path):
+        return fingerprint(filter(Path.is_file, sorted(Path(path).iterdir())))
+    return digest(path) if os.path.isfile(path) else path
 
 
 def _span(seconds: float) -> str:

@@ -8,7 +8,17 @@ r"""One job from what the user gives to the files it writes.
 """
 from .plan import plan
 from .preparing import prepare
-from .running import execute, load, run, save
+from .running import begin, execute, load, run, save
 from .task import Job, Task
 
-__all__ = ['Job', 'Task', 'execute', 'load', 'plan', 'prepare', 'run', 'save']
+__all__ = [
+    'Job',
+    'Task',
+    'begin',
+    'execute',
+    'load',
+    'plan',
+    'prepare',
+    'run',
+    'save',
+]

@@ -71,16 +71,15 @@ class Checkpoint:
         """
         folder = Path(folder)
         named = task in WAN_CONFIGS
-        # Checkpoints of one type have the same files.
-        config = WAN_CONFIGS[task if named else next(
-            name for name in WAN_CONFIGS if _type(name) in model_types)]
-        check_checkpoint(folder, config)
+        check_checkpoint(folder, _config('t2v'))  # what all types have
         model = model_class(folder).empty(folder)
         if model.model_type not in model_types:
             raise ValueError(
                 f'Task {task} needs a checkpoint of type '
                 f'{" or ".join(model_types)}, {folder} is of type '
                 f'{model.model_type}.')
+        config = WAN_CONFIGS[task] if named else _config(model.model_type)
+        check_checkpoint(folder, config)
         name = task if named else _recognised(folder, model)
         if name is None:
             return cls(folder, config, tuple(SIZE_CONFIGS), model)
@@ -120,6 +119,12 @@ class Checkpoint:
         return find_weights(self.folder / self.config.vae_checkpoint)
 
     @property
+    def clip_file(self) -> Path | None:
+        r"""None where the model sees no images."""
+        name = self.config.get('clip_checkpoint')
+        return None if name is None else find_weights(self.folder / name)
+
+    @property
     def tokenizer(self) -> HuggingfaceTokenizer:
         r"""As the pipeline has it."""
         return _tokenizer(
@@ -128,7 +133,8 @@ class Checkpoint:
     @property
     def files(self) -> list[Path]:
         r"""All files that are read of it."""
-        networks = [self.text_encoder_file, self.vae_file]
+        networks = [path for path in (
+            self.text_encoder_file, self.vae_file, self.clip_file) if path]
         tokenizer = self.folder / self.config.t5_tokenizer
         return [
             path for path in (
@@ -142,6 +148,12 @@ class Checkpoint:
 def _type(name: str) -> str:
     r"""'t2v' of 't2v-14B'."""
     return name.partition('-')[0]
+
+
+def _config(model_type: str) -> EasyDict:
+    r"""One of a model type; all of one have the same files."""
+    return next(config for name, config in WAN_CONFIGS.items()
+                if _type(name) == model_type)
 
 
 def _recognised(folder: Path, model: WanModel) -> str | None:

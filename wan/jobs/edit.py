@@ -1,5 +1,6 @@
 r"""Product video template transfer as a task."""
 import logging
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -16,23 +17,27 @@ from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
 from ..utils.utils import cache_video
 from ..utils.video import probe
+from . import extension
 from .checkpoint import Checkpoint
 from .edit_files import (
     check_bank,
     companions,
     nearest_size,
     read_clip,
+    read_frames,
     read_src_mask,
     read_template,
     write_comparison,
     write_mask,
 )
 from .edit_photos import read_products
+from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
 from .edit_settings import (
     IDLE,
     EditInputs,
     EditOptions,
     Facts,
+    check_shown,
     preset_notes,
 )
 from .settings import JobSettings, Settings, idle_notes
@@ -57,12 +62,14 @@ class EditData:
         products: the photos.
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
         reverse_from: an edited clip to go back from, or None.
+        frames: edited frames that are given, see `WanPVTT.generate`.
         sound: of the template, in memory: the file may change meanwhile.
     """
     clip: torch.Tensor
     products: tuple[Product, ...]
     mask: torch.Tensor | None
     reverse_from: torch.Tensor | None
+    frames: Mapping[str, torch.Tensor]
     sound: Sound | None
 
 
@@ -80,12 +87,17 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         inputs.target_image, inputs.target_mask) \
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
-    _check_words(inputs, checkpoint)
+    check_shown(settings, checkpoint.model.model_type, bool(products))
+    check_words(inputs, checkpoint)
+    images = shown_photos(products, ref)
+    before, idle = extension.prepared(settings, images)
 
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
     clip, more = read_template(inputs, info, size, checkpoint)
+    notes += more
+    shown, more = read_frames(inputs, size)
     notes += more
     frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
@@ -98,11 +110,13 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if sound is None:
             notes.append(NO_SOUND)
     notes += _reverse_notes(facts) + preset_notes(facts)
-    notes += idle_notes(IDLE, facts, settings.given)
+    notes += idle_notes(IDLE, facts, settings.given) + idle
 
     steps = len(edit.sigmas) - 1
     reads = bool(products) and ref.reads(checkpoint.model.num_layers, steps)
     if reads and options.ref_bank:
+        if before:
+            raise ValueError(BANK_OF_ONE_PROMPT)
         check_bank(settings, checkpoint, products, size)
     evaluations = len(facts.method.branches) + (
         reads and ref.own_guidance is not None)
@@ -110,20 +124,22 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         settings.updated(
             edit, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
-        _stages(options, mask is not None, reads), steps, evaluations,
+        _stages(options, mask is not None, reads,
+                checkpoint.model.needs_image), steps, evaluations,
         batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
-        notes=tuple(notes),
-        data=EditData(clip, products, mask, back, sound))
+        before=before, notes=tuple(notes), images=images,
+        data=EditData(clip, products, mask, back, shown, sound))
 
 
 def _stages(
-    options: EditOptions, masked: bool, reads: bool
+    options: EditOptions, masked: bool, reads: bool, looks: bool
 ) -> tuple[str, ...]:
     r"""Of `WanPVTT.generate`, and what `run_edit` adds."""
     stages = {
         'encode text': True,
         'encode': True,
+        'encode image': looks,
         'find the product': options.use_mask and not masked,
         'capture the reference': reads,
         'edit': True,
@@ -168,19 +184,6 @@ def _check_reference(settings: Settings, photos: int, depth: int) -> None:
         raise ValueError('ref_bank cannot keep what ref_t match refills.')
 
 
-def _check_words(inputs: EditInputs, checkpoint: Checkpoint) -> None:
-    r"""Check that the words to find the product by are in their prompts."""
-    for side in ('source', 'target'):
-        words = getattr(inputs, f'{side}_blend')
-        if not words:
-            continue
-        try:
-            checkpoint.tokenizer.token_positions(
-                getattr(inputs, f'{side}_prompt'), words)
-        except ValueError as error:
-            raise ValueError(f'{side}_blend: {error}') from error
-
-
 def _reverse(facts, size, frames, checkpoint) -> torch.Tensor | None:
     r"""The clip to go back from, if that is asked for."""
     if not facts.options.reverse:
@@ -218,7 +221,8 @@ def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
         n_prompt=negative(inputs.n_prompt), ref_bank=options.ref_bank,
         reverse_from=data.reverse_from,
         seed=job.settings[JobSettings].base_seed,
-        offload_model=job.runtime.offload_model, round_trip=options.measure,
+        offload_model=job.runtime.offload_model, frames=data.frames,
+        context_scale=options.context_scale, round_trip=options.measure,
         progress=progress)
     results = job.record.results
     for note in result.notes:

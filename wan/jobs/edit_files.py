@@ -2,8 +2,8 @@ r"""The files of an edit: template, photos and masks in, videos out."""
 from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 import torch
+from PIL import Image, ImageOps
 
 from ..configs import SIZE_CONFIGS
 from ..modules.rope import token_grid
@@ -14,6 +14,7 @@ from ..refdrop.bank_file import BankFile
 from ..refdrop.config import RefConfig
 from ..utils.checkpoint import fingerprint, weight_files
 from ..utils.compare import contact_sheet, side_by_side
+from ..utils.image import as_clip, on_white, open_image
 from ..utils.mask_file import is_still, read_mask, shown_size
 from ..utils.utils import cache_video, save_image
 from ..utils.video import VideoInfo, probe, read_video
@@ -148,6 +149,27 @@ def read_clip(
     return clip
 
 
+def read_frames(
+    inputs: EditInputs, size: tuple[int, int]
+) -> tuple[dict[str, torch.Tensor], list[str]]:
+    r"""The edited frames that are given, [3, H, W] in [-1, 1], and notes.
+
+    Raises:
+        ValueError: an unreadable file.
+    """
+    resize = ImageOps.fit if inputs.fit == 'crop' else ImageOps.pad
+    frames, notes = {}, []
+    for name in ('first', 'last'):
+        path = getattr(inputs, f'{name}_frame')
+        if path is None:
+            continue
+        image, found = open_image(path)
+        frames[name] = as_clip(resize(
+            on_white(image), size, Image.Resampling.LANCZOS))[:, 0]
+        notes += [f'{path}: {note}' for note in found]
+    return frames, notes
+
+
 def check_bank(
     settings: Settings,
     checkpoint: Checkpoint,
@@ -199,11 +221,6 @@ def write_comparison(
             *(('product photo', product.photo) for product in products),
             ('result', result)]),
         sheet)
-    row = side_by_side([template, *map(_still, products), result])
+    photos = [as_clip(product.photo) for product in products]
+    row = side_by_side([template, *photos, result])
     cache_video(row[None], video, fps=fps, nrow=1)
-
-
-def _still(product: Product) -> torch.Tensor:
-    r"""A photo as a clip [3, 1, H, W] in [-1, 1], transparency on white."""
-    pixels = np.asarray(product.on_white, np.float32) / 127.5 - 1
-    return torch.from_numpy(pixels).permute(2, 0, 1)[:, None]

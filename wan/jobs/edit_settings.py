@@ -8,7 +8,8 @@ from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
-from .settings import Idle, check_frame_num
+from .extension import ExtensionSettings
+from .settings import Idle, Settings, check_frame_num
 from .task import Section
 
 
@@ -31,6 +32,10 @@ class EditInputs:
         source_blend: words of source_prompt that name the product, to find
             the mask by.
         target_blend: words of target_prompt that name the product.
+        first_frame: of a checkpoint of type i2v or flf2v, an image of the
+            edit's first frame (default: the template's with the photo pasted
+            into src_mask).
+        last_frame: the same of flf2v's last frame.
         size: width*height in pixels (default: the nearest to the template).
         frame_num: frames of the template to edit, 4n + 1 (default: all, at
             most 81 or what the model makes).
@@ -48,6 +53,8 @@ class EditInputs:
     src_mask: str | None = path()
     source_blend: str = ''
     target_blend: str = ''
+    first_frame: str | None = path()
+    last_frame: str | None = path()
     size: str | None = choice(None, SIZE_CONFIGS)
     frame_num: int | None = unbounded(None)
     fit: str = choice('crop', ('crop', 'pad'))
@@ -67,6 +74,7 @@ class EditOptions:
         ref_preset: settings that go together; given ones override it.
         ref_bank: file that keeps the photo as the model sees it, for further
             videos of the same product.
+        context_scale: of a checkpoint of type vace, the weight of its hints.
         reverse: an edited video from which to go back to the template.
         measure: measure how well the background was kept, which decodes the
             template too.
@@ -80,6 +88,7 @@ class EditOptions:
     use_reference: bool = True
     ref_preset: str | None = choice(None, PRESETS)
     ref_bank: str | None = path()
+    context_scale: float = 1.0
     reverse: str | None = path()
     measure: bool = True
     save_comparison: bool = True
@@ -88,12 +97,14 @@ class EditOptions:
         check_choices(self)
 
 
-EDIT_SETTINGS = (EditInputs, EditOptions, EditConfig, RefConfig)
+EDIT_SETTINGS = (
+    EditInputs, EditOptions, EditConfig, RefConfig, ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
     'video': Section(
-        tuple(names(EditInputs)), {'video_path': 'src_video'}),
+        tuple(names(EditInputs, ExtensionSettings)),
+        {'video_path': 'src_video'}),
     'flowalign': Section(
         (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
             'target_guidance_scale': 'sample_guide_scale',
@@ -110,7 +121,8 @@ def edit_defaults(
     given: Mapping[str, object], config: Mapping[str, object]
 ) -> Mapping[str, object]:
     r"""The settings of a given preset; an unknown one is refused later."""
-    return PRESETS.get(given.get('ref_preset'), {})
+    return {'prompt_extend_target_lang': 'en',
+            **PRESETS.get(given.get('ref_preset'), {})}
 
 
 class Facts(NamedTuple):
@@ -163,6 +175,47 @@ IDLE = (
 )
 
 
+# Settings that only checkpoints of these types take.
+SHOWN = {
+    'first_frame': ('i2v', 'flf2v'),
+    'last_frame': ('flf2v',),
+    'context_scale': ('vace',),
+}
+
+
+def check_shown(settings: Settings, model_type: str, photos: bool) -> None:
+    r"""Check what the checkpoint's type is to be shown.
+
+    Args:
+        photos: whether there are any.
+
+    Raises:
+        ValueError: a setting of another type, frames that are missing, or a
+            reference that cannot be read there.
+    """
+    inputs, options = settings[EditInputs], settings[EditOptions]
+    for name, types in SHOWN.items():
+        if name in settings.given and model_type not in types:
+            raise ValueError(
+                f'{name} is a setting of checkpoints of type '
+                f'{" and ".join(types)}; this one is of type {model_type}.')
+    pasted = photos and options.use_mask and inputs.src_mask
+    missing = [
+        name for name, types in SHOWN.items() if name.endswith('_frame')
+        and model_type in types and not getattr(inputs, name)]
+    if missing and not pasted:
+        raise ValueError(
+            f'{" and ".join(missing)} {"is" if len(missing) == 1 else "are"} '
+            f'missing: a checkpoint of type {model_type} is shown how the '
+            f'edit begins; or give target_image and src_mask, and the photo '
+            f'is pasted there.')
+    if model_type == 'vace' and photos \
+            and settings[RefConfig].ref_branches == 'all':
+        raise ValueError(
+            "ref_branches all reads the photo in the source's branch too, "
+            'which a checkpoint of type vace does not show it to.')
+
+
 def preset_notes(facts: Facts) -> list[str]:
     r"""A sentence where a preset is not what it was measured as."""
     preset = facts.options.ref_preset
@@ -171,7 +224,7 @@ def preset_notes(facts: Facts) -> list[str]:
     if not facts.options.use_reference:
         return [f'ref_preset {preset} is made for a photo, but use_reference '
                 f'is false.']
-    if not facts.collage and 'collage_zeta_scale' in PRESETS[preset]:
+    if not facts.collage and PRESETS[preset].get('collage_zeta_scale'):
         return [f'ref_preset {preset} is made for the collage, which is off '
                 f'here: it needs a photo, src_mask and flowalign.']
     return []

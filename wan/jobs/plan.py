@@ -22,6 +22,12 @@ class Memory:
         return self.job.checkpoint.text_encoder_file.stat().st_size
 
     @property
+    def image_encoder(self) -> int:
+        r"""0 where the model sees no images."""
+        file = self.job.checkpoint.clip_file
+        return 0 if file is None else file.stat().st_size
+
+    @property
     def transformer(self) -> int:
         r"""The weights alone."""
         return self._itemsize * sum(
@@ -56,7 +62,9 @@ class Memory:
 
 
 def plan(job: Job) -> str:
-    r"""What `run` and `save` would do: stages, shapes, estimated memory."""
+    r"""What `run` and `save` would do: prompts that a language model wrote,
+    stages, shapes, estimated memory.
+    """
     work, checkpoint, memory = job.work, job.checkpoint, Memory(job)
     model, (width, height) = checkpoint.model, work.size
 
@@ -65,10 +73,13 @@ def plan(job: Job) -> str:
 
     rows = [
         ('task', job.task),
+        *((name, ' '.join(text.split())) for name, text in work.texts.items()),
         ('device', f'{job.runtime.device}, {job.runtime.dtype}'),
         ('transformer', f'{model.num_layers} layers of {model.dim}, '
          f'{gib(memory.transformer)}'),
         ('text encoder', gib(memory.text_encoder)),
+        *([('CLIP', gib(memory.image_encoder))]
+          if memory.image_encoder else []),
         ('VAE', gib(memory.vae)),
         ('video', f'3x{work.frame_num}x{height}x{width}'),
         ('latent', 'x'.join(map(str, checkpoint.latent_shape(
@@ -83,4 +94,4 @@ def plan(job: Job) -> str:
         *(('note', note) for note in work.notes),
         ('output', str(job.save_file)),
     ]
-    return '\n'.join(f'{name:<13}{value}' for name, value in rows)
+    return '\n'.join(f'{name:<12} {value}' for name, value in rows)

@@ -27,6 +27,17 @@ def load(job: Job, progress: Progress | None = None) -> WanPipeline:
             job.checkpoint.config, job.checkpoint.folder, runtime=job.runtime)
 
 
+def begin(job: Job, progress: Progress | None = None) -> Job:
+    r"""The job after what comes before its weights are loaded.
+
+    Raises:
+        ExtensionFailed: its prompts could not be extended.
+    """
+    if not job.work.before:
+        return job
+    return job.row.before(job, progress or Progress())
+
+
 def run(
     job: Job,
     pipe: WanPipeline | None = None,
@@ -42,6 +53,7 @@ def run(
     Raises:
         ValueError: a pipeline of another runtime.
         CheckpointError: weights, or a reference bank, that do not fit.
+        ExtensionFailed: its prompts could not be extended.
         FloatingPointError: the latent became non-finite.
         Cancelled: by `progress`.
     """
@@ -49,12 +61,11 @@ def run(
         raise ValueError(
             f'The pipeline is of {pipe.runtime}, the job of {job.runtime}.')
     progress = progress or Progress()
-    job.record.stages = progress.seconds
-    job.record.results = {'notes': list(job.work.notes)}
+    job.record.stages, job.record.results = progress.seconds, {}
     for note in job.work.notes:
         log.info(note)
-    if job.work.before:
-        job = job.row.before(job, progress)
+    job = begin(job, progress)
+    job.record.results['notes'] = list(job.work.notes)
     return job.row.run(job, pipe or load(job, progress), progress)
 
 

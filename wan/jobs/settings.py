@@ -1,10 +1,10 @@
 r"""The settings of a job: dataclasses, which of them the user gave, and which
 of those do nothing."""
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, NamedTuple, TypeVar
 
-from ..utils.flags import build, path_names, switch, unbounded
+from ..utils.flags import build, names, path_names, switch, unbounded
 
 T = TypeVar('T')
 
@@ -80,6 +80,12 @@ class Settings:
         new = {type(value): value for value in values}
         return Settings(
             tuple(new.get(type(v), v) for v in self.values), self.given)
+
+    def having(self, values: Mapping[str, object]) -> 'Settings':
+        r"""With other values of some of the fields."""
+        return self.updated(*(replace(own, **{
+            name: values[name] for name in names(type(own)) if name in values
+        }) for own in self.values))
 
     @property
     def paths(self) -> dict[str, tuple[str, ...]]:

@@ -4,7 +4,7 @@ Nothing here knows a task by name: a row of `wan.tasks` says all there is to
 know.
 """
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,6 +45,9 @@ class Work:
         batch: samples in one evaluation.
         bank_tokens: of the reference that each block keeps.
         notes: what the user should know.
+        images: paths or PIL images that the prompts are about, for a
+            language model that extends them.
+        texts: what such a model wrote, by name.
         data: what was read, for the task's own `run` and `save`.
     """
     settings: Settings
@@ -58,6 +61,8 @@ class Work:
     batch: int = 1
     bank_tokens: int = 0
     notes: tuple[str, ...] = ()
+    images: tuple[Any, ...] = ()
+    texts: Mapping[str, str] = field(default_factory=dict)
     data: Any = None
 
 

@@ -1,6 +1,6 @@
 r"""Text to video and text to image."""
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -15,7 +15,6 @@ from ..utils.progress import Progress
 from ..utils.utils import cache_image, cache_video
 from . import extension
 from .checkpoint import Checkpoint
-from .extension import ExtensionSettings
 from .settings import (
     Idle,
     JobSettings,
@@ -72,44 +71,53 @@ IDLE = (
 
 
 def text_defaults(
-    prompt: str, frame_num: int
+    **own,
 ) -> Callable[[Mapping, Mapping], Mapping[str, object]]:
-    r"""The `defaults` of a task, see `Task`; those of a model go before."""
-    own = {'prompt': prompt, 'frame_num': frame_num, 'sample_steps': 50,
-           'sample_shift': 5.0}
+    r"""The `defaults` of a task, see `Task`; those of a model go before.
+
+    Args:
+        own: of `TextSettings`; without a prompt, one must be given.
+    """
+    own = {'sample_steps': 50, 'sample_shift': 5.0, **own}
     return lambda given, config: {**own, **config.get('defaults', {})}
 
 
-def prepare_video(settings: Settings, checkpoint: Checkpoint) -> Work:
+def prepare_video(
+    settings: Settings, checkpoint: Checkpoint, images: Sequence = ()
+) -> Work:
     r"""Check what a video is to be made of, and that it can be written.
+
+    Args:
+        images: that the task has, see `Work`.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
     """
     ffmpeg_exe()
-    return _prepared(settings, checkpoint)
+    return _prepared(settings, checkpoint, images)
 
 
-def _prepared(settings: Settings, checkpoint: Checkpoint) -> Work:
-    text, extended = settings[TextSettings], settings[ExtensionSettings]
+def _prepared(
+    settings: Settings, checkpoint: Checkpoint, images: Sequence = ()
+) -> Work:
+    text = settings[TextSettings]
     if 'size' not in settings.given and text.size not in checkpoint.sizes:
         text = replace(text, size=max(
             checkpoint.sizes, key=lambda size: SIZE_CONFIGS[size][0]))
     size = checkpoint.size(text.size)
-    if not text.prompt.strip():
-        raise ValueError('prompt is empty: say what to show.')
-    extended.check()
+    if text.prompt is None or not text.prompt.strip():
+        state = 'missing' if text.prompt is None else 'empty'
+        raise ValueError(f'prompt is {state}: say what to show.')
+    before, idle = extension.prepared(settings, images)
     notes = []
     if 'prompt' not in settings.given:
         notes.append(f'prompt is not given, using: {text.prompt}')
-    notes += idle_notes(IDLE, text, settings.given)
-    notes += idle_notes([extension.IDLE], extended, settings.given)
+    notes += idle_notes(IDLE, text, settings.given) + idle
     return Work(
         settings.updated(text), size, text.frame_num, text.prompt,
         ('encode text', 'denoise', 'decode'), text.sample_steps,
         1 if text.sample_guide_scale == 1 else 2,
-        before=(extension.STAGE,) if extended.use_prompt_extend else (),
-        notes=tuple(notes))
+        before=before, notes=tuple(notes), images=tuple(images))
 
 
 def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
@@ -120,30 +128,24 @@ def prepare_image(settings: Settings, checkpoint: Checkpoint) -> Work:
     return _prepared(settings, checkpoint)
 
 
-def extended(job: Job, progress: Progress) -> Job:
-    r"""The job with its prompt extended; the record keeps both prompts."""
-    text = job.settings[TextSettings]
-    output = extension.extend_prompt(
-        text.prompt, job.settings[ExtensionSettings],
-        job.settings[JobSettings].base_seed, job.runtime.torch_device,
-        progress)
-    job.record.results |= {
-        'prompt_extended': output.prompt if output.status else None,
-        'prompt_extend_failure': output.message or None}
-    settings = job.settings.updated(replace(text, prompt=output.prompt))
-    return replace(job, work=replace(job.work, settings=settings))
-
-
 def run_text(job: Job, pipe: WanT2V, progress: Progress) -> torch.Tensor:
     r"""[3, F, H, W] in [-1, 1]; an image is a video of one frame."""
-    text = job.settings[TextSettings]
     return pipe.generate(
-        text.prompt, size=job.work.size, frame_num=text.frame_num,
-        shift=text.sample_shift, sample_solver=text.sample_solver,
-        sampling_steps=text.sample_steps, guide_scale=text.sample_guide_scale,
-        n_prompt=negative(text.n_prompt),
-        seed=job.settings[JobSettings].base_seed,
-        offload_model=job.runtime.offload_model, progress=progress)
+        job.settings[TextSettings].prompt, size=job.work.size,
+        **sampling(job), progress=progress)
+
+
+def sampling(job: Job) -> dict[str, object]:
+    r"""Arguments of any pipeline's `generate` on how it samples."""
+    text = job.settings[TextSettings]
+    return {
+        'frame_num': text.frame_num, 'shift': text.sample_shift,
+        'sample_solver': text.sample_solver,
+        'sampling_steps': text.sample_steps,
+        'guide_scale': text.sample_guide_scale,
+        'n_prompt': negative(text.n_prompt),
+        'seed': job.settings[JobSettings].base_seed,
+        'offload_model': job.runtime.offload_model}
 
 
 def negative(n_prompt: str | None) -> str:

@@ -1,47 +1,14 @@
-r"""The attention layers of the transformer, and their seams."""
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+r"""The attention layers of the transformer."""
+from collections.abc import Sequence
 
 import torch
 import torch.nn as nn
 
 from .attention import attention
 from .rope import Grid, rotate, rotation_of
+from .slots import Attend, CrossSlot, RefSlot
 
 T5_CONTEXT_TOKEN_NUMBER = 512
-
-# Called by a block's self-attention as slot(q, k, v, x, q_rotated) -> x, all
-# [B, L, N, D]; q and k are normed but not rotated, x is the result so far.
-RefSlot = Callable[..., torch.Tensor]
-# Called by a block's cross-attention as slot(q, k, v, x) -> x; q and x are
-# [B, L, N, D], k and v [B, Lt, N, D] of the text.
-CrossSlot = Callable[..., torch.Tensor]
-# (q, k, v, ...) -> x, see `attention`: the kernel, or what shares the tokens
-# between processes. That has the kernel as `local`, for keys that every
-# process has.
-Attend = Callable[..., torch.Tensor]
-
-
-class TextKV(NamedTuple):
-    r"""A batch of prompts as the cross-attentions need them.
-
-    The text does not change while a video is sampled, so this is made once,
-    by `WanModel.project_text`, and belongs to that model (and, for image to
-    video, to one image). 2 * layers * B * text_len * dim values: 94 MB a
-    prompt for the 1.3B model in bfloat16.
-
-    Args:
-        blocks: for each block keys and values of the text, [B, Lt, N, D]
-            each, and then of the image's tokens where the model has them.
-    """
-    blocks: tuple[tuple[torch.Tensor, ...], ...]
-
-    @classmethod
-    def joined(cls, parts: Sequence['TextKV']) -> 'TextKV':
-        r"""The prompts of several as one batch."""
-        return cls(tuple(
-            tuple(map(torch.cat, zip(*blocks, strict=True)))
-            for blocks in zip(*(part.blocks for part in parts), strict=True)))
 
 
 class WanRMSNorm(nn.Module):
@@ -128,11 +95,12 @@ class WanSelfAttention(nn.Module):
         k = self.heads(self.norm_k(self.k(x)))
         v = self.heads(self.v(x))
         q_rotated = rotate(q, freqs, v.dtype)
+        k_rotated = rotate(k, freqs, v.dtype)
         x = attend(
-            q_rotated, rotate(k, freqs, v.dtype), v,
+            q_rotated, k_rotated, v,
             k_lens=seq_lens, window_size=self.window_size)
         if ref is not None:
-            x = ref(q, k, v, x, q_rotated)
+            x = ref(q, k, v, x, q_rotated, k_rotated)
         return self.out(x)
 
 

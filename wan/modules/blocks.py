@@ -8,14 +8,9 @@ import torch.nn as nn
 import torch.nn.functional as F
 
 from .attention import attention
-from .attention_layers import (
-    WAN_CROSSATTENTION_CLASSES,
-    Attend,
-    CrossSlot,
-    RefSlot,
-    WanSelfAttention,
-)
+from .attention_layers import WAN_CROSSATTENTION_CLASSES, WanSelfAttention
 from .rope import Grid
+from .slots import Attend, CrossSlot, RefSlot
 
 FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER = 257 * 2
 

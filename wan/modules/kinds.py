@@ -1,7 +1,8 @@
 r"""Which class a folder's transformer is of."""
 from pathlib import Path
 
-from .model import WanModel, described
+from ..utils.checkpoint import described
+from .model import WanModel
 from .vace_model import VaceWanModel
 
 

@@ -3,7 +3,7 @@ import inspect
 import math
 from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 import torch.nn as nn
@@ -14,21 +14,18 @@ from einops import rearrange
 
 from ..utils.checkpoint import (
     CheckpointError,
+    described,
     fingerprint,
     load_weights,
     weight_files,
 )
 from ..utils.foreign import foreign_model
-from ..utils.plain_files import read_json, reason
+from ..utils.plain_files import reason
 from ..utils.sizes import MODEL_SIZES, check_sizes
 from .attention import attention
 from .attention_layers import (
     T5_CONTEXT_TOKEN_NUMBER,
     WAN_CROSSATTENTION_CLASSES,
-    Attend,
-    CrossSlot,
-    RefSlot,
-    TextKV,
     WanI2VCrossAttention,
     WanRMSNorm,
     WanSelfAttention,
@@ -52,6 +49,7 @@ from .rope import (
     rotation_table,
     sinusoidal_embedding_1d,
 )
+from .slots import Attend, CrossSlot, RefSlot, Share, TextKV
 
 __all__ = [
     'FIRST_LAST_FRAME_CONTEXT_TOKEN_NUMBER',
@@ -61,7 +59,6 @@ __all__ = [
     'Head',
     'MLPProj',
     'RefSlot',
-    'Share',
     'TextKV',
     'Tokens',
     'WanAttentionBlock',
@@ -99,36 +96,6 @@ class Tokens(NamedTuple):
     rotation: torch.Tensor
     control: torch.Tensor | None = None
     control_scale: float = 1.0
-
-
-def described(folder: str | Path) -> dict:
-    r"""What the config.json of a model's folder holds.
-
-    Raises:
-        CheckpointError: no such file, or it is no JSON object.
-    """
-    file = Path(folder) / 'config.json'
-    try:
-        return read_json(file)
-    except (OSError, ValueError) as error:
-        raise CheckpointError(
-            f'{file} describes no model: {reason(error)}.') from error
-
-
-class Share(Protocol):
-    r"""The tokens of a forward spread over processes."""
-
-    def split(self, tokens: Tokens, attend: Attend) -> tuple[Tokens, Attend]:
-        r"""This process's tokens, and how they attend to all of them."""
-
-    def gather(self, x: torch.Tensor, length: int) -> torch.Tensor:
-        r"""This process's [B, n, C] and all others' as [B, length, C]."""
-
-    def part(self, length: int) -> slice:
-        r"""Which of `length` tokens are this process's, padding left out."""
-
-    def total(self, x: torch.Tensor) -> torch.Tensor:
-        r"""The sum over all processes."""
 
 
 class WanModel(ModelMixin, ConfigMixin):

@@ -10,9 +10,9 @@ import torch.nn as nn
 from diffusers.configuration_utils import register_to_config
 
 from .attention import attention
-from .attention_layers import Attend, CrossSlot, RefSlot, TextKV
 from .blocks import WanAttentionBlock
-from .model import Share, Tokens, WanModel, block_inputs
+from .model import Tokens, WanModel, block_inputs
+from .slots import Attend, CrossSlot, RefSlot, Share, TextKV
 
 __all__ = ['BaseWanAttentionBlock', 'VaceWanAttentionBlock', 'VaceWanModel']
 

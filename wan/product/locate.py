@@ -11,8 +11,8 @@ import torch
 import torch.nn.functional as F
 
 from ..conditioning import Condition
-from ..modules.model import CrossSlot, Share
 from ..modules.rope import token_grid
+from ..modules.slots import CrossSlot, Share
 from ..velocity import Denoiser
 from .filters import blur, dilate, otsu
 from .masks import Region

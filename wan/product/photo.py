@@ -3,6 +3,7 @@ import numpy as np
 import torch
 from PIL import Image
 
+from ..utils.image import is_transparent, on_white
 from .segment import border, segment
 
 NOT_TOLD_APART = (
@@ -28,7 +29,7 @@ class Product:
     """
 
     def __init__(self, photo: Image.Image, mask: Image.Image | None = None):
-        if _transparent(photo) and photo.convert(
+        if is_transparent(photo) and photo.convert(
                 'RGBA').getchannel('A').getextrema()[1] == 0:
             raise ValueError(
                 'A product photo is transparent everywhere: it shows nothing.')
@@ -41,7 +42,7 @@ class Product:
     @property
     def on_white(self) -> Image.Image:
         r"""The photo in mode RGB, transparent parts white."""
-        return _on_white(self.photo)
+        return on_white(self.photo)
 
     def fitted(
         self, size: tuple[int, int]
@@ -80,7 +81,7 @@ def product_mask(
                 'The mask of a product photo is black everywhere: the '
                 'product must be white.')
         return found
-    if _transparent(image):
+    if is_transparent(image):
         found = _channel(image.convert('RGBA').getchannel('A'))
         if 0 < found.max() < 0.5:  # half transparent all over: its shape
             found = found / found.max()
@@ -108,7 +109,7 @@ def prepare_photo(
         The photo as a video of one frame, [3, 1, height, width] in [-1, 1],
         and its mask, [1, height, width] in [0, 1].
     """
-    photo = _on_white(image)
+    photo = on_white(image)
     whole = np.array([[0., 0.], [photo.width, photo.height]])
     factor = (size / whole[1]).min()
     # The frame in the photo's coordinates, and what it sees of the photo.
@@ -133,7 +134,7 @@ def prepare_photo(
 
 def _ground_colour(image, mask) -> tuple[int, int, int]:
     r"""White where there was transparency, else the border's median."""
-    if _transparent(image):
+    if is_transparent(image):
         return (255, 255, 255)
     pixels = np.array(image.convert('RGB'))
     edge = border(mask.shape)
@@ -141,19 +142,6 @@ def _ground_colour(image, mask) -> tuple[int, int, int]:
     chosen = ground if ground.any() else edge
     return tuple(
         np.median(pixels[chosen.numpy()], axis=0).astype(int).tolist())
-
-
-def _transparent(image) -> bool:
-    return image.has_transparency_data \
-        and image.convert('RGBA').getchannel('A').getextrema()[0] < 255
-
-
-def _on_white(image) -> Image.Image:
-    if not _transparent(image):
-        return image.convert('RGB')
-    image = image.convert('RGBA')
-    white = Image.new('RGBA', image.size, 'white')
-    return Image.alpha_composite(white, image).convert('RGB')
 
 
 def _channel(image) -> torch.Tensor:

@@ -59,7 +59,7 @@ class _Recorder:
         self.keys: list[torch.Tensor] = []
         self.values: list[torch.Tensor] = []
 
-    def __call__(self, q, k, v, x, q_rotated):
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
         self.keys.append(k.to(v.dtype))
         self.values.append(v)
         return x

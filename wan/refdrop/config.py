@@ -15,7 +15,10 @@ READERS = {
     # Kept only to reproduce the failure of the published attempt.
     'all': ('q', 'q_null', 'ps', 'p_null', 'pt'),
 }
-ROPES = ('grid', 'spatial', 'none', 'offset', 'box')
+ROPES = ('grid', 'spatial', 'none', 'offset', 'box', 'tail')
+# The modes in which the video's tokens keep their own rotation.
+KEEPING = ('grid', 'offset', 'tail')
+GATES = ('constant', 'joint')
 
 # Shares of the model's depth.
 LAYERS = {'all': (0., 1.), 'middle': (1 / 3, 2 / 3), 'deep': (1 / 2, 1.)}
@@ -27,6 +30,12 @@ class RefConfig:
     Args:
         ref_c: weight of each photo's attention, -1 to 1; negative pushes
             away from it. Their sum is at most 1. 0 switches a photo off.
+            With a joint gate: one number for all photos, or equal ones, of
+            which the sum counts.
+        ref_gate: what c weighs: 'constant' (the attention to each photo,
+            against the self-attention) or 'joint' (the attention to photos
+            and video in one softmax, in which each token decides how much it
+            reads; c 1 is that attention itself).
         ref_layers: blocks that read: 'all', 'middle' and 'deep' (thirds and
             the second half of the model's depth), '10-20' (both included),
             or a list '0,3,7'; '' is none.
@@ -40,7 +49,8 @@ class RefConfig:
         ref_guide_scale: weight of the reference's own guidance in 'split'.
         ref_rope: where the photo stands for RoPE: 'grid' (the video's first
             frame), 'spatial' (every frame), 'none' (nowhere), 'offset'
-            (beyond the video), 'box' (the product's box over each frame's).
+            (beyond the video), 'box' (the product's box over each frame's),
+            'tail' (behind the video's last frame, one after another).
         ref_t: sigma of the photo's pass: a number in [0, 1], a list such as
             '0.3,0.6' whose keys and values are averaged, or 'match' (the
             step's own sigma; one more one-frame pass each step).
@@ -55,6 +65,7 @@ class RefConfig:
         ValueError: a value outside its range.
     """
     ref_c: tuple[float, ...] = (0.3,)
+    ref_gate: str = choice('constant', GATES)
     ref_layers: str = 'all'
     ref_steps: str = '0-1'
     ref_branches: str = choice('both', READERS)
@@ -83,6 +94,28 @@ class RefConfig:
                 f"ref_t is {self.ref_t!r}: a number in [0, 1], a list such "
                 f"as '0.3,0.6', or 'match'.")
         self.layers(1)
+        if self.joint:
+            self._check_joint()
+
+    def _check_joint(self) -> None:
+        if len(set(self.ref_c)) > 1:
+            raise ValueError(
+                f'ref_gate joint weighs all photos alike, but ref_c is '
+                f'{self.ref_c}.')
+        if self.ref_rope not in KEEPING:
+            raise ValueError(
+                f"ref_gate joint needs the video's own rotation, which "
+                f'ref_rope {self.ref_rope} changes; allowed: '
+                f'{", ".join(KEEPING)}.')
+        if self.ref_stats != 'none':
+            raise ValueError(
+                f'ref_gate joint has no result of the photos alone, whose '
+                f'statistics ref_stats {self.ref_stats} could match.')
+
+    @property
+    def joint(self) -> bool:
+        r"""Whether photos and video are read in one softmax."""
+        return self.ref_gate == 'joint'
 
     @property
     def matched(self) -> bool:
@@ -116,6 +149,8 @@ class RefConfig:
         Raises:
             ValueError: more or fewer.
         """
+        if self.joint and len(self.ref_c) == 1:
+            return
         if photos != len(self.ref_c):
             raise ValueError(
                 f'{photos} product photos need as many values of ref_c, got '

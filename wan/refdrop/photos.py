@@ -1,5 +1,5 @@
 r"""Product photos on their way into the bank."""
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -21,26 +21,29 @@ class Photos:
             sigmas so that a run repeats; None leaves them clean.
         file: where captured references are kept; None keeps them nowhere.
         kept: the references that were in the file.
+        inputs: what the model sees beside each latent, see `Conditions`.
     """
     latents: tuple[torch.Tensor, ...]
     masks: tuple[torch.Tensor, ...]
     noise_seed: int | None = None
     file: BankFile | None = None
     kept: tuple[Reference, ...] | None = None
+    inputs: tuple[Mapping[str, object], ...] = ()
 
     def references(
         self,
         denoiser: Denoiser,
-        condition: Condition,
+        conditions: Sequence[Condition],
         sigmas: Sequence[float],
     ) -> tuple[Reference, ...]:
-        r"""The photos as references, see `capture`."""
+        r"""The photos as references, see `capture`; a condition for each."""
         if self.kept is not None:
             return self.kept
         captured = tuple(
             capture(denoiser, latent, condition, sigmas, noise, mask)
-            for latent, noise, mask in zip(
-                self.latents, self._noises(), self.masks, strict=True))
+            for latent, condition, noise, mask in zip(
+                self.latents, conditions, self._noises(), self.masks,
+                strict=True))
         if self.file is not None:
             self.file.save(captured)
         return captured

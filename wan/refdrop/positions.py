@@ -7,6 +7,8 @@ rotated otherwise than the self-attention's. Axes are (frame, row, column).
 - spatial: rows and columns only; every frame sees the photo alike.
 - none: nothing is rotated; matching is by content alone.
 - offset: the photo lies beyond the video's last row and column.
+- tail: the photo is the frame behind the video's last one, the next photo the
+  frame behind that; rows and columns are its own.
 - box: each frame's product box is laid over the photo's product box.
 """
 from typing import NamedTuple
@@ -42,6 +44,7 @@ def place(
     head_dim: int,
     video_boxes: torch.Tensor | None = None,
     photo_box: torch.Tensor | None = None,
+    before: int = 0,
 ) -> Placement:
     r"""The rotations of a mode.
 
@@ -52,6 +55,7 @@ def place(
         video_boxes: [frames, 4], the product in each frame as top, left,
             bottom, right in tokens; only for 'box'.
         photo_box: [4], the product in the photo.
+        before: frames of other photos between video and photo, for 'tail'.
 
     Raises:
         ValueError: 'box' without boxes.
@@ -62,6 +66,9 @@ def place(
     if mode == 'offset':
         key[:, 1] += video[1]
         key[:, 2] += video[2]
+        return Placement(None, rotation_at(key, head_dim))
+    if mode == 'tail':
+        key[:, 0] += video[0] + before
         return Placement(None, rotation_at(key, head_dim))
     if mode == 'none':
         query, key = torch.zeros_like(query), torch.zeros_like(key)

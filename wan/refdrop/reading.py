@@ -1,5 +1,6 @@
 r"""Reading the bank: each block's slot attends from the video's queries to
-the kept keys and blends the result with the self-attention's.
+the kept keys, or to these and its own, and blends the result with the
+self-attention's.
 
 Nothing in the bank changes while it is read. A slot holds the keys and values
 of its own block alone, so that all blocks are one graph to torch.compile.
@@ -7,13 +8,14 @@ of its own block alone, so that all blocks are one graph to torch.compile.
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import NamedTuple
 
 import torch
 
 from ..modules.attention import attention
-from ..modules.model import RefSlot, Share, rotate
-from ..modules.rope import Grid
+from ..modules.rope import Grid, rotate
+from ..modules.slots import RefSlot, Share
 from .bank import Reference
 from .blend import MATCH_STATS, blend
 from .config import RefConfig
@@ -34,6 +36,12 @@ class View(NamedTuple):
     key_rotation: torch.Tensor
     query_rotation: torch.Tensor | None
     weight: float
+
+    def kept(self, query: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
+        r"""Keys, rotated, and values for queries [B, L, N, D]."""
+        key = rotate(self.key, self.key_rotation, query.dtype)
+        return tuple(part.expand(len(query), -1, -1, -1)
+                     for part in (key, self.value.to(query.dtype)))
 
 
 class ReadingSlot:
@@ -61,11 +69,14 @@ class ReadingSlot:
         self.where, self.attend = where, attend
         self.total = None if share is None else share.total
 
-    def __call__(self, q, k, v, x, q_rotated):
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
         own = x[self.where]
         refs = [self._read(view, q, v, q_rotated, own) for view in self.views]
-        out = blend(own, refs, [view.weight for view in self.views])
-        if own.shape == x.shape:
+        return self._put(
+            x, blend(own, refs, [view.weight for view in self.views]))
+
+    def _put(self, x, out):
+        if out.shape == x.shape:
             return out
         x = x.clone()
         x[self.where] = out
@@ -77,11 +88,55 @@ class ReadingSlot:
             return match(own, own, self.total)
         query = q_rotated[self.where] if view.query_rotation is None \
             else rotate(q[self.where], view.query_rotation, v.dtype)
-        key, value = (
-            part.expand(len(query), -1, -1, -1) for part in (
-                rotate(view.key, view.key_rotation, query.dtype),
-                view.value.to(query.dtype)))
-        return match(self.attend(query, key, value), own, self.total)
+        return match(
+            self.attend(query, *view.kept(query)), own, self.total)
+
+
+class JointSlot(ReadingSlot):
+    r"""A slot that attends to the block's own tokens and the references' in
+    one softmax, and blends that with the attention to its own alone.
+
+    The softmax is the blend of two with a gate for each query and head,
+    sigmoid(lse_ref - lse_own), lse the log-sum-exp of each one's logits.
+
+    Args:
+        views: of the photos, all of one weight; queries keep their rotation.
+        rows: of the samples that read.
+        tokens: of a whole video; its keys must all be there, or in the other
+            processes.
+        where, attend, share: see `ReadingSlot`.
+    """
+
+    def __init__(
+        self,
+        views: tuple[View, ...],
+        rows: slice | torch.Tensor,
+        tokens: int,
+        where: tuple[torch.Tensor | slice, ...],
+        attend: Callable[..., torch.Tensor] = attention,
+        share: Share | None = None,
+    ):
+        super().__init__(views, 'none', where, attend, share)
+        self.rows, self.tokens, self.share = rows, tokens, share
+
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
+        if self.share is not None:
+            k_rotated, v = (
+                self.share.gather(part.flatten(2), self.tokens).unflatten(
+                    2, part.shape[2:]) for part in (k_rotated, v))
+        if k_rotated.size(1) != self.tokens:
+            raise ValueError(
+                f"ref_gate joint reads a whole video's {self.tokens} tokens, "
+                f'but {k_rotated.size(1)} are there.')
+        query = q_rotated[self.where]
+        if not query.size(1):  # none of this process's tokens
+            return x
+        keys, values = zip(
+            (k_rotated[self.rows], v[self.rows]),
+            *(view.kept(query) for view in self.views), strict=True)
+        joint = self.attend(query, torch.cat(keys, 1), torch.cat(values, 1))
+        return self._put(
+            x, blend(x[self.where], [joint], [self.views[0].weight]))
 
 
 def reading_slots(
@@ -111,7 +166,7 @@ def reading_slots(
         None when nothing would be read, which is a plain forward.
 
     Raises:
-        ValueError: not one c for each reference.
+        ValueError: not one c for each reference, see `RefConfig.ref_c`.
     """
     config.check_photos(len(references))
     depth = len(references[0].keys)
@@ -123,29 +178,36 @@ def reading_slots(
     device = references[0].keys[0].device
     length = math.prod(grid)
     tokens = slice(0, length) if share is None else share.part(length)
+    index = torch.tensor(rows, device=device)
     # A whole batch is a view, not a copy.
-    samples = slice(None) if len(rows) == len(reads) \
-        else torch.tensor(rows, device=device)
+    samples = slice(None) if len(rows) == len(reads) else index
     where = samples, slice(0, tokens.stop - tokens.start)
     if mask is not None:
         own = mask[tokens].nonzero().flatten().to(device)
-        where = torch.tensor(rows, device=device)[:, None], own
-        tokens = own + tokens.start
+        where, tokens = (index[:, None], own), own + tokens.start
+    weights = [sum(config.ref_c)] * len(references) if config.joint \
+        else config.ref_c
     views = [
-        _views(reference, c, config, grid, tokens, boxes)
-        for reference, c in zip(references, config.ref_c, strict=True) if c]
+        _views(reference, c, config, grid, tokens, boxes,
+               sum(other.grid[0] for other in references[:n]))
+        for n, (reference, c) in enumerate(
+            zip(references, weights, strict=True)) if c]
+    kind = partial(JointSlot, rows=samples, tokens=length) \
+        if config.joint else partial(ReadingSlot, stats=config.ref_stats)
     return [
-        ReadingSlot(blocks, config.ref_stats, where, attend, share)
+        kind(photos, where=where, attend=attend, share=share)
         if i in layers else None
-        for i, blocks in enumerate(zip(*views, strict=True))]
+        for i, photos in enumerate(zip(*views, strict=True))]
 
 
-def _views(reference, weight, config, grid, tokens, boxes) -> list[View]:
+def _views(
+    reference, weight, config, grid, tokens, boxes, before
+) -> list[View]:
     r"""For each block how it reads a photo."""
     keys = reference.keys[0]
     query, key = place(
         config.ref_rope, grid, reference.grid, keys.size(-1), boxes,
-        reference.box).to(keys.device)
+        reference.box, before).to(keys.device)
     if query is not None:
         query = query[:, tokens]
     kept = slice(None)

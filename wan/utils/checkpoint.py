@@ -24,6 +24,7 @@ __all__ = [
     'CheckpointError',
     'check_checkpoint',
     'check_tokenizer',
+    'described',
     'find_weights',
     'fingerprint',
     'load_weights',
@@ -153,9 +154,11 @@ def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
         raise ValueError(f'Checkpoint folder {folder} cannot be read: '
                          f'{reason(error)}.') from error
     t5, vae = folder / config.t5_checkpoint, folder / config.vae_checkpoint
+    clip = [folder / config.clip_checkpoint] \
+        if 'clip_checkpoint' in config else []
     tokenizer = Path(config.t5_tokenizer, 'tokenizer.json')
     missing = [
-        path.name for path in (t5, vae)
+        path.name for path in (t5, vae, *clip)
         if not _is_there(path)
         and not _is_there(path.with_suffix('.safetensors'))]
     missing += [
@@ -169,6 +172,8 @@ def check_checkpoint(folder: str | Path, config: EasyDict) -> None:
             f'Checkpoint {folder} is incomplete: no {", ".join(missing)}.')
     check_tokenizer(folder / config.t5_tokenizer)
     weight_files(folder)
+    for path in clip:
+        find_weights(path)
     _check_fit(folder / 'config.json', find_weights(t5), find_weights(vae))
 
 
@@ -209,6 +214,20 @@ def check_tokenizer(folder: str | Path) -> None:
     except (OSError, ValueError) as error:
         raise CheckpointError(
             f'No tokenizer.json at {folder} can be read: {error}') from error
+
+
+def described(folder: str | Path) -> dict:
+    r"""What the config.json of a model's folder holds.
+
+    Raises:
+        CheckpointError: no such file, or it is no JSON object.
+    """
+    file = Path(folder) / 'config.json'
+    try:
+        return read_json(file)
+    except (OSError, ValueError) as error:
+        raise CheckpointError(
+            f'{file} describes no model: {reason(error)}.') from error
 
 
 def fingerprint(files: Iterable[str | Path]) -> str:

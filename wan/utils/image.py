@@ -135,6 +135,27 @@ def _cause(error: Exception) -> str:
     return f'{type(error).__name__}: {error}'
 
 
+def is_transparent(image: Image.Image) -> bool:
+    r"""Whether any pixel is not opaque."""
+    return image.has_transparency_data \
+        and image.convert('RGBA').getchannel('A').getextrema()[0] < 255
+
+
+def on_white(image: Image.Image) -> Image.Image:
+    r"""In mode RGB, transparent parts white."""
+    if not is_transparent(image):
+        return image.convert('RGB')
+    image = image.convert('RGBA')
+    white = Image.new('RGBA', image.size, 'white')
+    return Image.alpha_composite(white, image).convert('RGB')
+
+
+def as_clip(image: Image.Image) -> torch.Tensor:
+    r"""A video of one frame, [3, 1, H, W] in [-1, 1]."""
+    pixels = np.asarray(on_white(image), np.float32) / 127.5 - 1
+    return torch.from_numpy(pixels).permute(2, 0, 1)[:, None].contiguous()
+
+
 def unit_range(
     tensor: torch.Tensor, value_range: tuple[float, float],
 ) -> torch.Tensor:

@@ -6,14 +6,21 @@ from pathlib import Path
 ROOT = Path(__file__).parents[1]
 # What decides the pixels of an edit.
 EDITING = (
-    'flowalign', 'edit_config', 'edit_steps', 'pvtt', 'pipeline',
-    'velocity', 'conditioning', 'samplers', 'refdrop', 'product', 'modules')
+    'flowalign', 'edit_config', 'edit_inputs', 'edit_steps', 'pvtt',
+    'pipeline', 'velocity', 'conditioning', 'given_frames', 'vace_context',
+    'samplers', 'refdrop', 'product', 'modules')
 
 # What decides how the files of an edit are read, and its result measured.
 READING = (
     'jobs/edit', 'jobs/edit_files', 'jobs/edit_photos', 'utils/colour',
     'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
     'utils/video', 'utils/video_filters')
+
+# What decides the prompts of an edit, where a language model writes them.
+EXTENDING = (
+    'jobs/edit_prompts', 'jobs/extension', 'utils/dashscope_expander',
+    'utils/prompt_expander', 'utils/prompt_texts', 'utils/qwen_expander',
+    'utils/qwen_vl', 'utils/qwen_vl_utils')
 
 
 @cache

@@ -23,7 +23,7 @@ class AttemptSlot:
     def __init__(self, key: Tensor, value: Tensor, c: float):
         self.key, self.value, self.c = key, value, c
 
-    def __call__(self, q, k, v, x, q_rotated):
+    def __call__(self, q, k, v, x, q_rotated, k_rotated):
         keys, values = (part.expand(len(x), -1, -1, -1)
                         for part in (self.key, self.value))
         return blend(x, [attention(q_rotated, keys, values)], [self.c])

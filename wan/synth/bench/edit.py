@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from wan.conditioning import Condition
-from wan.edit_steps import EditSteps, Scene, by_branch, pastes
+from wan.edit_steps import EditSteps, Scene, pastes
 from wan.product.collage import collage
 from wan.product.masks import Region, composite
 from wan.product.photo import Product
@@ -171,21 +171,20 @@ class PairEditor:
             else:
                 if row.mask == 'velocity':
                     scene = replace(scene, words={})
-                conditions = self.pipe.conditions(scene, row.edit)
                 self.places[key] = self.pipe.find(
-                    scene, conditions, self.progress), None
+                    scene, self.pipe.conditions(scene), self.progress), None
         return self.places[key]
 
     def _edited(
         self, row: Row, photo: str, region: Region | None, goal: Tensor | None
     ) -> Tensor:
         scene, slots = self.scenes[row.caption], None
-        conditions = self.pipe.conditions(scene, row.edit)
+        conditions = self.pipe.conditions(scene)
         if row.kind == 'attempt':
             size = self.source.shape[3], self.source.shape[2]
             slots = AttemptSlots.of(
                 self.pipe, self.photos[photo].fitted(size)[0],
-                conditions['target'], *row.ref.ref_c)
+                conditions('target'), *row.ref.ref_c)
         elif row.ref is not None and row.ref.reads(
                 len(self.pipe.model.blocks), len(row.edit.sigmas) - 1):
             photos = self.pipe.encode_photos(
@@ -193,9 +192,10 @@ class PairEditor:
             slots = self.pipe.remember(
                 scene, photos, conditions, row.edit, row.ref, region,
                 self.progress)
+        branches = conditions.of_branches(row.edit.edit_method)
         v = remembered(
-            self.pipe.velocity(conditions, slots, row.edit.batch_branches),
-            by_branch(conditions), slots, self.answers)
+            self.pipe.velocity(branches, slots, row.edit.batch_branches),
+            branches, slots, self.answers)
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)

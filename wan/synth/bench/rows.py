@@ -10,6 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
 from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
+from wan.utils.flags import names
 
 EDIT = EditConfig(
     sample_steps=25, strength=0.7, sample_guide_scale=7.5,
@@ -186,6 +187,19 @@ def _masks() -> tuple[Row, ...]:
     return base, *parts, *found, unmasked(off)
 
 
+def _gates() -> tuple[Row, ...]:
+    r"""Whether c is the gate, or one softmax over photo and video is."""
+    phantom = {name: value for name, value in PRESETS['phantom'].items()
+               if name in names(RefConfig)}
+    settings = {
+        'constant': {'ref_c': (0.3,)},
+        'joint': {'ref_c': (0.5,), 'ref_gate': 'joint'},
+        'phantom': phantom}
+    return tuple(
+        Row(f'gate={name}', f'gate {name}', ref=RefConfig(**changes))
+        for name, changes in settings.items())
+
+
 GUIDANCES = (2., 4., 7.5, 12.)
 WEIGHTS = tuple((c,) for c in (0., 0.1, 0.2, 0.3, 0.5, 0.7, 1.))
 PULLS = (0., 0.03, 0.07, 0.15, 0.3, 0.6)
@@ -210,6 +224,7 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     'layers': _varied('layers', 'ref_layers', LAYERS),
     'stats': _varied('stats', 'ref_stats', ('none', 'norm', 'full')),
     'masks': _masks(),
+    'gate': _gates(),
     'pull': _edited('pull', STRONG, 'collage_zeta_scale', PULLS),
     'pull_alone': _edited(
         'pull_alone', replace(STRONG, ref=replace(REF, ref_c=(0.,))),

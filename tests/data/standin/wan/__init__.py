@@ -1,0 +1,2 @@
+from . import configs, distributed, modules
+from .text2video import WanT2V

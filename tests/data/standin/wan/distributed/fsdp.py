@@ -1,0 +1,2 @@
+def shard_model(model, device_id):
+    return model

@@ -1,0 +1,5 @@
+from .model import WanModel
+
+
+class VaceWanModel(WanModel):
+    pass

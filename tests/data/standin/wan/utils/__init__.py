@@ -1,0 +1,1 @@
+from .fm_solvers import get_sampling_sigmas
