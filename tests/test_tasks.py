@@ -42,7 +42,7 @@ def test_a_tasks_name_stands_in_the_table_alone():
 
 def test_the_table_is_nothing_else():
     source = inspect.getsource(tasks)
-    assert len(source.splitlines()) <= 60
+    assert len(source.splitlines()) <= 90
     assert not [node for node in ast.walk(ast.parse(source)) if isinstance(
         node, (ast.FunctionDef, ast.ClassDef, ast.Lambda))]
     assert len(inspect.getsource(generate.main).splitlines()) <= 40

@@ -15,10 +15,18 @@ from .jobs.text import (
     save_video,
     text_defaults,
 )
+from .jobs.vace import (
+    VaceSettings,
+    prepare_vace,
+    run_vace,
+    save_vace,
+    vace_defaults,
+)
 from .pvtt import WanPVTT
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.video_writer import VIDEO_SUFFIXES
+from .vace import WanVace
 
 _TEXT_TO_VIDEO = Task(
     pipeline=WanT2V, model_types=('t2v',),
@@ -34,6 +42,12 @@ _TEXT_TO_IMAGE = Task(
     run=run_text, save=save_image, suffixes=IMAGE_SUFFIXES, before=extended,
     defaults=text_defaults('一个朴素端庄的美人', frame_num=1))
 
+_CONTROLLED_VIDEO = Task(
+    pipeline=WanVace, model_types=('vace',),
+    settings=(TextSettings, VaceSettings, ExtensionSettings),
+    prepare=prepare_vace, run=run_vace, save=save_vace, before=extended,
+    suffixes=VIDEO_SUFFIXES, defaults=vace_defaults)
+
 _EDIT = Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
@@ -46,6 +60,8 @@ TASKS = {
     't2v-14B': _TEXT_TO_VIDEO,
     't2v-1.3B': _TEXT_TO_VIDEO,
     't2i-14B': _TEXT_TO_IMAGE,
+    'vace-1.3B': _CONTROLLED_VIDEO,
+    'vace-14B': _CONTROLLED_VIDEO,
     't2v-tiny': _TEXT_TO_VIDEO,
     'pvtt': _EDIT,
 }

@@ -43,6 +43,7 @@ class Work:
         steps: of the sampling.
         evaluations: of the model in a step.
         batch: samples in one evaluation.
+        lead: latent frames before the video while it is sampled.
         bank_tokens: of the reference that each block keeps.
         notes: what the user should know.
         data: what was read, for the task's own `run` and `save`.
@@ -56,6 +57,7 @@ class Work:
     evaluations: int
     before: tuple[str, ...] = ()
     batch: int = 1
+    lead: int = 0
     bank_tokens: int = 0
     notes: tuple[str, ...] = ()
     data: Any = None
