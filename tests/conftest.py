@@ -29,6 +29,13 @@ def checkpoint(tmp_path_factory):
     return make_checkpoint(tmp_path_factory.mktemp('checkpoint'))
 
 
+@pytest.fixture(scope='session')
+def vace_checkpoint(tmp_path_factory):
+    r"""One of type vace; not to be written to."""
+    return make_checkpoint(
+        tmp_path_factory.mktemp('vace_checkpoint'), model_type='vace')
+
+
 @pytest.fixture(scope='module')
 def shell(checkpoint, tmp_path_factory):
     r"""A checkpoint whose weights cannot be read."""

@@ -88,8 +88,12 @@ def _transformer(folder: Path, model_type: str) -> None:
         'model_type': model_type, 'out_dim': 16, 'text_dim': T5['dim']}
     kind = VaceWanModel if model_type == 'vace' else WanModel
     model = kind(**config)
-    # The head starts at zero; a velocity of zero would show nothing.
+    # What starts at zero, the head and the way in and out of controls, would
+    # show nothing.
     torch.nn.init.normal_(model.head.head.weight, std=.05)
+    for name, weight in model.named_parameters():
+        if name.endswith(('before_proj.weight', 'after_proj.weight')):
+            torch.nn.init.normal_(weight, std=.05)
     named = {'wan_config': NAME} if model_type == 't2v' else {}
     (folder / 'config.json').write_text(json.dumps(
         {'_class_name': kind.__name__, **named, **config}, indent=2) + '\n')
