@@ -21,7 +21,8 @@ PAGES = {
                  *sorted((ROOT / 'docs').rglob('*.md')))}
 # Where the flags of a task are explained.
 FLAG_PAGES = {
-    'pvtt': ('docs/pvtt.md',), 't2v-14B': ('README.md', 'docs/pvtt.md')}
+    'pvtt': ('docs/pvtt.md',), 't2v-14B': ('README.md', 'docs/pvtt.md'),
+    'vace-14B': ('README.md', 'docs/pvtt.md')}
 # Names of the repository begin with one of these, or have such an ending.
 FOLDERS = ('wan/', 'tests/', 'tools/', 'benchmarks/', 'docs/', 'configs/',
            'checkpoints/', 'examples/')
