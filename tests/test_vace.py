@@ -4,6 +4,7 @@ from types import SimpleNamespace
 import pytest
 import torch
 from easydict import EasyDict
+from PIL import Image
 
 from tests import goldens
 from tests.goldens import relative_error
@@ -255,7 +256,9 @@ def test_sources_from_files(pipe, tmp_path):
     make_clip(tmp_path / 'mask.mp4', source=(
         'color=black:s=64x48:r=16:d=0.6,drawbox=w=32:color=white:t=fill'))
     given = ([str(tmp_path / 'clip.mp4'), None],
-             [str(tmp_path / 'mask.mp4'), None], [None, None])
+             [str(tmp_path / 'mask.mp4'), None],
+             [None, [str(tmp_path / 'red.png')]])
+    Image.new('RGB', (20, 40), 'red').save(tmp_path / 'red.png')
     kept = tuple(map(list, given))
     videos, masks, images = pipe.prepare_source(*given, 5, (48, 32), 'cpu')
     assert given == kept
@@ -265,7 +268,9 @@ def test_sources_from_files(pipe, tmp_path):
     assert masks[0].shape == (1, 9, 32, 48)
     assert masks[0][..., :20].min() > .9 and masks[0][..., -20:].max() < .1
     assert not videos[1].any() and (masks[1] == 1).all()
-    assert images == [None, None]
+    assert images[0] is None and images[1][0].shape == (3, 1, 32, 48)
+    assert images[1][0][:, 0, 16, 24].tolist() == [1, -1, -1]
+    assert (images[1][0][:, 0, 16, 0] == 1).all()
     with pytest.raises(ValueError, match='without a src_video'):
         pipe.prepare_source(
             [None], [str(tmp_path / 'mask.mp4')], [None], 5, (48, 32), 'cpu')

@@ -1,10 +1,7 @@
-r"""What of a video or a picture VACE reads: which frames, in which shape."""
+r"""What of a video VACE reads: which frames, in which shape."""
 import math
 from collections.abc import Sequence
 from typing import NamedTuple
-
-import torch
-import torch.nn.functional as F
 
 from wan.utils.mask_file import is_still, shown_size
 from wan.utils.video import MAX_FRAMES, probe, read_video
@@ -51,32 +48,6 @@ def shaped(
     r"""(H, W) of a picture's shape, in whole cells, about so many."""
     rows = max(1, round(math.sqrt(cells * height / width)))
     return rows * cell[0], max(1, cells // rows) * cell[1]
-
-
-def fitted_reference(
-    image: torch.Tensor, size: tuple[int, int]
-) -> torch.Tensor:
-    r"""An image fitted inside the frame, on white.
-
-    Args:
-        image: [3, 1, h, w] in [-1, 1].
-        size: (width, height) of the frame.
-
-    Returns:
-        [3, 1, height, width]; the image itself if it has that size.
-    """
-    width, height = size
-    if image.shape[-2:] == (height, width):
-        return image
-    factor = min(height / image.size(-2), width / image.size(-1))
-    inner = [max(1, int(side * factor)) for side in image.shape[-2:]]
-    fitted = F.interpolate(
-        image[:, 0][None], inner, mode='bilinear', align_corners=False)[0]
-    top, left = ((whole - part) // 2 for whole, part in zip(
-        (height, width), inner, strict=True))
-    canvas = torch.ones(3, 1, height, width).to(image)
-    canvas[:, 0, top:top + inner[0], left:left + inner[1]] = fitted
-    return canvas
 
 
 def frame_count(path: str) -> int:

@@ -1,28 +1,24 @@
-r"""Which frames of a video VACE reads, and in which size."""
+r"""What VACE is given: chosen frames of a video, a mask, images."""
 import math
 from collections.abc import Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 
-from wan.utils.image import as_clip, on_white, read_image
 from wan.utils.mask_file import is_still, read_mask
 from wan.utils.vace_frames import (
     Choice,
     cells_in,
     check_mask,
-    fitted_reference,
     frame_count,
     shaped,
 )
+from wan.utils.vace_images import VaceImageProcessor, fitted_reference
 from wan.utils.video import probe, read_video
 
 __all__ = ['VaceImageProcessor', 'VaceVideoProcessor', 'prepare_source']
 
-# Frames, rows and columns of one token of Wan2.1.
-DOWNSAMPLE = (4, 16, 16)
 # Bytes of one video that are held at a time before they are resized.
 GROUP_BYTES = 2**28
 
@@ -216,82 +212,6 @@ class VaceVideoProcessor:
         top, left = (inner[0] - oh) // 2, (inner[1] - ow) // 2
         frames = frames[:, :, top:top + oh, left:left + ow]
         return frames.transpose(0, 1).float().div_(127.5).sub_(1)
-
-
-class VaceImageProcessor:
-    r"""Reads pictures in a size that fits a number of tokens."""
-
-    def __init__(
-        self,
-        downsample: tuple[int, int, int] | None = None,
-        seq_len: int | None = None,
-    ):
-        r"""Say how large a picture may become.
-
-        Args:
-            downsample: frames, rows and columns of one token; None is that
-                of Wan2.1.
-            seq_len: most tokens of a picture; None is without a limit.
-        """
-        self.downsample = downsample or DOWNSAMPLE
-        self.seq_len = seq_len
-
-    def load_image(
-        self, data_key: str
-    ) -> tuple[torch.Tensor, tuple[int, int]]:
-        r"""([3, 1, H, W] in [-1, 1], (H, W))."""
-        return self.load_image_batch(data_key)
-
-    def load_image_pair(
-        self, data_key: str, data_key2: str
-    ) -> tuple[torch.Tensor, torch.Tensor, tuple[int, int]]:
-        r"""Two pictures in the first one's size; see `load_image`."""
-        return self.load_image_batch(data_key, data_key2)
-
-    def load_image_batch(
-        self, *data_key_batch: str, seq_len: int | None = None
-    ) -> tuple:
-        r"""Pictures in the size of the first, and that size.
-
-        Args:
-            seq_len: in place of the processor's own.
-
-        Returns:
-            [3, 1, H, W] in [-1, 1] each, then (H, W).
-
-        Raises:
-            ValueError: an unreadable file, or too small a picture.
-        """
-        images = [on_white(read_image(path)) for path in data_key_batch]
-        try:
-            size = self.size(
-                images[0].height, images[0].width, seq_len)
-        except ValueError as error:
-            raise ValueError(f'{data_key_batch[0]}: {error}.') from error
-        return (*(self._resize_crop(image, *size) for image in images), size)
-
-    def size(
-        self, height: int, width: int, seq_len: int | None = None
-    ) -> tuple[int, int]:
-        r"""(H, W) a picture is brought to; see `load_image_batch`.
-
-        Raises:
-            ValueError: it is smaller than a token.
-        """
-        cell = self.downsample[1:]
-        most = seq_len or self.seq_len or height * width
-        return shaped(
-            height, width, cells_in(height, width, most, cell), cell)
-
-    @staticmethod
-    def _resize_crop(image: Image.Image, oh: int, ow: int) -> torch.Tensor:
-        r"""[3, 1, oh, ow] in [-1, 1], evenly cropped."""
-        scale = max(ow / image.width, oh / image.height)
-        image = image.resize(
-            (round(scale * image.width), round(scale * image.height)),
-            Image.Resampling.LANCZOS)
-        left, top = (image.width - ow) // 2, (image.height - oh) // 2
-        return as_clip(image.crop((left, top, left + ow, top + oh)))
 
 
 def prepare_source(
