@@ -228,8 +228,8 @@ def test_a_video_that_is_taken_whole_has_no_notes(
 def test_sound_that_does_not_fit_is_left_out(shell_vace, media, tmp_path):
     found = work(shell_vace, tmp_path, '--src_video', media / 'fast_sound.mp4')
     assert found.data.sound is None
-    assert ("The result lasts 1.81 s, src_video 1.00 s: it has not the "
-            "video's sound.") in found.notes
+    assert ('The result lasts 1.81 s, src_video 1.00 s: its sound is left '
+            'out.') in found.notes
 
 
 def test_a_mask_of_nothing_is_noted(shell_vace, media, tmp_path):

@@ -176,8 +176,8 @@ def _read_sound(
     seconds, own = len(choice.frame_ids) / rate, choice.count / info.fps
     if abs(seconds - own) > DRIFT:
         return None, [
-            f'The result lasts {seconds:.2f} s, src_video {own:.2f} s: it has '
-            f"not the video's sound."]
+            f'The result lasts {seconds:.2f} s, src_video {own:.2f} s: its '
+            f'sound is left out.']
     sound = read_sound(file, seconds)
     return sound, [] if sound else [
         'The sound of src_video cannot be read; the result has none.']
