@@ -3,17 +3,13 @@ from types import SimpleNamespace
 
 import pytest
 import torch
-from easydict import EasyDict
 from PIL import Image
 
 from tests import goldens
 from tests.goldens import relative_error
 from tests.modules.dit import load
-from tests.test_text2video import Decoder, Encoder
+from tests.recorded_runs import Decoder, recorded_pipeline
 from tests.utils.media import make_clip
-from wan.configs import WAN_CONFIGS
-from wan.pipeline import Parts
-from wan.runtime import Runtime
 from wan.utils.progress import Cancelled, Progress
 from wan.vace import WanVace
 
@@ -53,12 +49,8 @@ def test_recorded_context(case, parity):
 
 
 def pipeline(inputs, **machine):
-    texts = Encoder({
-        'prompt': inputs['context'], 'negative': inputs['context_null']})
-    config = EasyDict(WAN_CONFIGS['vace-1.3B'], sample_neg_prompt='negative')
-    return WanVace.of(
-        Parts(load('dit_vace'), texts, Decoder()), config,
-        Runtime(device='cpu', dtype='float32', **machine))
+    return recorded_pipeline(
+        WanVace, 'vace-1.3B', load('dit_vace'), inputs, **machine)
 
 
 class Recording(torch.nn.Module):
