@@ -85,7 +85,7 @@ def measure_attention(
         return attn(x, None, (grid,), rotation, attend=denoiser.attend)
 
     def read():
-        return slot(q, q, v, v, v)
+        return slot(q, q, v, v, v, v)
 
     times = common.alternate([whole, read], args.rounds, device)
     return [

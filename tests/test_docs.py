@@ -22,7 +22,8 @@ PAGES = {
 # Where the flags of a task are explained.
 FLAG_PAGES = {
     'pvtt': ('docs/pvtt.md',), **dict.fromkeys(
-        ('t2v-14B', 'i2v-14B', 'flf2v-14B'), ('README.md', 'docs/pvtt.md'))}
+        ('t2v-14B', 'i2v-14B', 'flf2v-14B', 'vace-14B'),
+        ('README.md', 'docs/pvtt.md'))}
 # Names of the repository begin with one of these, or have such an ending.
 FOLDERS = ('wan/', 'tests/', 'tools/', 'benchmarks/', 'docs/', 'configs/',
            'checkpoints/', 'examples/')

@@ -325,7 +325,7 @@ def damage_config(copy, **changes):
     (lambda c: damage_config(c, num_heads=7),
      'dim 96 must split into 7 heads'),
     (lambda c: damage_config(c, dim='wide'), 'describes no model'),
-    (lambda c: damage_config(c, model_type='i2v'),
+    (lambda c: damage_config(c, model_type='i2v', in_dim=36),
      'needs a checkpoint of type t2v'),
 ))
 def test_incomplete_checkpoints(copy, tmp_path, capsys, damage, told):

@@ -97,7 +97,7 @@ def _flag(action: argparse.Action, kind: str | None) -> Flag:
     return Flag(
         action={'_StoreAction': 'store',
                 '_StoreTrueAction': 'store_true'}.get(name, name),
-        type='str' if store and kind is None else kind,
+        type='str' if store and kind is None else kind and str(kind),
         **values)
 
 

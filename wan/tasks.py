@@ -25,10 +25,17 @@ from .jobs.text import (
     save_video,
     text_defaults,
 )
+from .jobs.vace import (
+    VaceSettings,
+    prepare_vace,
+    run_vace,
+    save_vace,
+)
 from .pvtt import WanPVTT
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.video_writer import VIDEO_SUFFIXES
+from .vace import WanVace
 
 _TEXT_TO_VIDEO = Task(
     pipeline=WanT2V, model_types=('t2v',),
@@ -57,6 +64,13 @@ _FRAMES_TO_VIDEO = Task(
     suffixes=VIDEO_SUFFIXES, before=extended,
     defaults=text_defaults(frame_num=81, sample_shift=16.0))
 
+_CONTROLLED_VIDEO = Task(
+    pipeline=WanVace, model_types=('vace',),
+    settings=(TextSettings, VaceSettings, ExtensionSettings),
+    prepare=prepare_vace, run=run_vace, save=save_vace, before=extended,
+    suffixes=VIDEO_SUFFIXES,
+    defaults=text_defaults(frame_num=81, sample_shift=16.0))
+
 _EDIT = Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
@@ -71,6 +85,8 @@ TASKS = {
     'i2v-14B': _IMAGE_TO_VIDEO,
     't2i-14B': _TEXT_TO_IMAGE,
     'flf2v-14B': _FRAMES_TO_VIDEO,
+    'vace-1.3B': _CONTROLLED_VIDEO,
+    'vace-14B': _CONTROLLED_VIDEO,
     't2v-tiny': _TEXT_TO_VIDEO,
     'pvtt': _EDIT,
 }

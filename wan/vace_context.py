@@ -83,29 +83,3 @@ def encode_mask(
     cells = F.interpolate(
         cells[None], (length, *cells.shape[2:]), mode='nearest-exact')[0]
     return F.pad(cells, (0, 0, 0, 0, references, 0))
-
-
-def fitted_reference(
-    image: torch.Tensor, size: tuple[int, int]
-) -> torch.Tensor:
-    r"""An image fitted inside the frame, on white.
-
-    Args:
-        image: [3, 1, h, w] in [-1, 1].
-        size: (width, height) of the frame.
-
-    Returns:
-        [3, 1, height, width]; the image itself if it has that size.
-    """
-    width, height = size
-    if image.shape[-2:] == (height, width):
-        return image
-    factor = min(height / image.size(-2), width / image.size(-1))
-    inner = [max(1, int(side * factor)) for side in image.shape[-2:]]
-    fitted = F.interpolate(
-        image[:, 0][None], inner, mode='bilinear', align_corners=False)[0]
-    top, left = ((whole - part) // 2 for whole, part in zip(
-        (height, width), inner, strict=True))
-    canvas = torch.ones(3, 1, height, width).to(image)
-    canvas[:, 0, top:top + inner[0], left:left + inner[1]] = fitted
-    return canvas

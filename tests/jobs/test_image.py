@@ -1,7 +1,5 @@
 r"""generate.py for image to video and first-last frame to video."""
 import json
-import os
-import shutil
 
 import pytest
 import torch
@@ -12,70 +10,24 @@ from tests.cli import (
     embedded,
     failure,
     frames,
-    hollow,
     interrupt,
     nothing_changes,
     prepared,
     result,
     share_pipelines,
 )
+from tests.images import TYPES, image_flags
 from wan import configs, jobs
 from wan.tasks import TASKS
 from wan.utils.video import probe
 
-CLIP = configs.WAN_CONFIGS['i2v-14B'].clip_checkpoint
 STAGES = ('load', 'encode text', 'encode image', 'encode', 'denoise',
           'decode', 'save')
-TYPES = {'i2v-14B': 'i2v', 'flf2v-14B': 'flf2v'}
-
-
-@pytest.fixture(scope='module')
-def pictures(tmp_path_factory):
-    r"""Images, and what is none, by name."""
-    folder = tmp_path_factory.mktemp('pictures')
-    noise = torch.Generator().manual_seed(0)
-    for name, size in (('wide', (96, 48)), ('other', (96, 48)),
-                       ('tall', (40, 80)), ('fitting', (832, 464))):
-        pixels = torch.rand(size[1], size[0], 3, generator=noise) * 255
-        Image.fromarray(pixels.byte().numpy()).save(folder / f'{name}.png')
-    Image.new('RGBA', (96, 48), (255, 0, 0, 0)).save(folder / 'clear.png')
-    turned = Image.Exif()
-    turned[0x0112] = 6
-    Image.new('RGB', (48, 96), 'red').save(folder / 'turned.jpg', exif=turned)
-    Image.new('RGB', (2100, 100)).save(folder / 'band.png')
-    (folder / 'text.png').write_text('no picture')
-    return folder
-
-
-@pytest.fixture(scope='module')
-def shells(checkpoints, tmp_path_factory):
-    r"""Checkpoints whose weights cannot be read, by task."""
-    folder = tmp_path_factory.mktemp('hollow')
-    return {task: hollow(checkpoints(kind), folder / kind)
-            for task, kind in TYPES.items()}
 
 
 @pytest.fixture(scope='module')
 def pipelines():
     return {}
-
-
-@pytest.fixture
-def small_sizes(monkeypatch):
-    r"""128*128 is a size of both tasks."""
-    for task in TYPES:
-        monkeypatch.setitem(configs.SUPPORTED_SIZES, task, ('128*128',))
-
-
-def flags(task, ckpt_dir, pictures, save_file, *more):
-    r"""A run at an official size, later flags override."""
-    given = {'i2v-14B': ('--image', pictures / 'wide.png'),
-             'flf2v-14B': ('--first_frame', pictures / 'wide.png',
-                           '--last_frame', pictures / 'other.png')}
-    return [str(flag) for flag in (
-        '--task', task, '--ckpt_dir', ckpt_dir, '--size', '832*480',
-        '--frame_num', 5, '--sample_steps', 1, '--prompt', 'a red vase',
-        '--base_seed', 1, *given[task], '--save_file', save_file, *more)]
 
 
 @pytest.fixture
@@ -86,7 +38,7 @@ def sample(checkpoints, pictures, tmp_path, monkeypatch, pipelines,
 
     def run(task, *more, name='sample.mp4'):
         path = tmp_path / name
-        result(generate.main(flags(
+        result(generate.main(image_flags(
             task, checkpoints(TYPES[task]), pictures, path,
             '--size', '128*128', *more)), path)
         return path
@@ -104,8 +56,9 @@ def test_a_run_has_the_area_of_the_size_and_the_shape_of_the_image(
     if size == '128*128':
         monkeypatch.setitem(configs.SUPPORTED_SIZES, task, (size,))
     path = tmp_path / 'new' / 'x.mp4'
-    given = flags(task, checkpoints(TYPES[task]), pictures, path,
-                  '--size', size, '--frame_num', frame_num)
+    given = image_flags(
+        task, checkpoints(TYPES[task]), pictures, path, '--size', size,
+        '--frame_num', frame_num)
     record = result(generate.main(given), path)
     info = probe(path)
     assert (info.width, info.height, info.fps) == (*want, 16)
@@ -122,7 +75,7 @@ def test_a_run_has_the_area_of_the_size_and_the_shape_of_the_image(
 @pytest.mark.parametrize('task', TYPES)
 def test_the_job_is_what_the_pipeline_makes(
         checkpoints, pictures, tmp_path, small_sizes, task):
-    job = prepared(*flags(
+    job = prepared(*image_flags(
         task, checkpoints(TYPES[task]), pictures, tmp_path / 'x.mp4',
         '--size', '128*128', '--sample_solver', 'euler', '--n_prompt', 'x'))
     pipe = jobs.load(job)
@@ -175,7 +128,7 @@ def test_defaults_of_first_and_last_frame(shells, pictures, tmp_path):
     ('turned.jpg', (880, 432), '96x48 is resized to 880x432.')))
 def test_the_image_tells_the_shape(
         shells, pictures, tmp_path, name, size, told):
-    job = prepared(*flags(
+    job = prepared(*image_flags(
         'i2v-14B', shells['i2v-14B'], pictures, tmp_path / 'x.mp4',
         '--image', pictures / name))
     assert job.work.size == size
@@ -189,7 +142,7 @@ def test_the_image_tells_the_shape(
 def test_a_last_frame_of_another_shape_is_said_to_be_cropped(
         shells, pictures, tmp_path):
     last = pictures / 'tall.png'
-    job = prepared(*flags(
+    job = prepared(*image_flags(
         'flf2v-14B', shells['flf2v-14B'], pictures, tmp_path / 'x.mp4',
         '--last_frame', last))
     assert job.work.size == (880, 432)
@@ -201,96 +154,10 @@ def test_a_last_frame_of_another_shape_is_said_to_be_cropped(
 def test_dry_run_prints_the_plan_and_reads_no_weights(
         shells, pictures, tmp_path, capsys, task):
     with nothing_changes(tmp_path):
-        assert generate.main(flags(
+        assert generate.main(image_flags(
             task, shells[task], pictures, tmp_path / 'new' / 'x.mp4',
             '--dry_run')) == 0
     assert f'stages       {", ".join(STAGES)}' in capsys.readouterr().out
-
-
-# Bad input: exit 2, one sentence, no weights read, nothing written
-
-
-@pytest.mark.parametrize('task, bad, told', (
-    ('i2v-14B', {'image': ''}, 'image is missing: the task needs a picture'),
-    ('i2v-14B', {'image': None}, 'image is missing: the task needs a picture'),
-    ('i2v-14B', {'image': 'nowhere.png'}, 'is not an existing file'),
-    ('i2v-14B', {'image': '.'}, 'is not an existing file'),
-    ('i2v-14B', {'image': 'text.png'}, 'text.png is not a readable image'),
-    ('i2v-14B', {'image': 'band.png'}, 'one side may be at most 20 times'),
-    ('i2v-14B', {'prompt': None}, 'prompt is missing: say what to show.'),
-    ('i2v-14B', {'prompt': ' '}, 'prompt is empty: say what to show.'),
-    ('i2v-14B', {'size': '1024*1024'}, 'size 1024*1024 is not supported'),
-    ('i2v-14B', {'frame_num': '6'}, 'frame_num is 6, allowed is 4n + 1'),
-    ('i2v-14B', {'last_frame': 'wide.png'},
-     'last_frame is not a setting of task i2v-14B; it is one of flf2v-14B'),
-    ('flf2v-14B', {'first_frame': None},
-     'first_frame is missing: the task needs a picture for first_frame and '
-     'last_frame.'),
-    ('flf2v-14B', {'last_frame': None},
-     'last_frame is missing: the task needs a picture for first_frame and '
-     'last_frame.'),
-    ('flf2v-14B', {'first_frame': None, 'last_frame': None},
-     'first_frame is missing'),
-    ('flf2v-14B', {'last_frame': 'text.png'}, 'is not a readable image'),
-    ('flf2v-14B', {'frame_num': '1'}, 'frame_num is 1: a first and a last'),
-    ('flf2v-14B', {'prompt': None}, 'prompt is missing'),
-    ('flf2v-14B', {'image': 'wide.png'},
-     'image is not a setting of task flf2v-14B; it is one of i2v-14B.')))
-def test_bad_values(shells, pictures, tmp_path, capsys, task, bad, told):
-    words = flags(task, shells[task], pictures, tmp_path / 'new' / 'x.mp4')
-    given = dict(zip(words[::2], words[1::2], strict=True))
-    for name, value in bad.items():
-        given.pop(f'--{name}', None)
-        if value is not None:
-            path = value and name in ('image', 'first_frame', 'last_frame')
-            given[f'--{name}'] = pictures / value if path else value
-    with nothing_changes(tmp_path):
-        said = failure(capsys, 2, [x for pair in given.items() for x in pair])
-    assert told in said
-
-
-def test_an_image_is_not_written_over(shells, pictures, tmp_path, capsys):
-    image = shutil.copy(pictures / 'wide.png', tmp_path / 'x.mp4')
-    with nothing_changes(tmp_path):
-        assert 'it is an input' in failure(capsys, 2, flags(
-            'i2v-14B', shells['i2v-14B'], pictures, image, '--image', image,
-            '--overwrite'))
-
-
-@pytest.mark.parametrize('task, other', (
-    ('i2v-14B', 'flf2v'), ('flf2v-14B', 'i2v'), ('i2v-14B', 't2v')))
-def test_checkpoints_of_another_type(
-        checkpoint, checkpoints, pictures, tmp_path, capsys, task,
-        other):
-    folder = checkpoint if other == 't2v' else checkpoints(other)
-    with nothing_changes(tmp_path):
-        assert failure(capsys, 2, flags(
-            task, folder, pictures, tmp_path / 'x.mp4')) == (
-            f'Task {task} needs a checkpoint of type {TYPES[task]}, {folder} '
-            f'is of type {other}.')
-
-
-def test_text_to_video_needs_another_checkpoint(
-        checkpoints, tmp_path, capsys):
-    assert 'needs a checkpoint of type t2v' in failure(capsys, 2, [
-        '--task', 't2v-14B', '--ckpt_dir', checkpoints('i2v'),
-        '--prompt', 'x', '--save_file', tmp_path / 'x.mp4'])
-
-
-@pytest.mark.parametrize('damage, told', (
-    (lambda path: path.unlink(), f'is incomplete: no {CLIP}.'),
-    (lambda path: path.write_text('no weights'),
-     'it is text, not weights'),
-    (lambda path: os.truncate(path, path.stat().st_size // 2),
-     'Cannot read ')))
-def test_an_image_encoder_that_is_missing_or_damaged(
-        checkpoints, pictures, tmp_path, capsys, damage, told):
-    folder = shutil.copytree(checkpoints('i2v'), tmp_path / 'copy')
-    damage(folder / CLIP)
-    with nothing_changes(tmp_path):
-        said = failure(capsys, 2, flags(
-            'i2v-14B', folder, pictures, tmp_path / 'x.mp4'))
-    assert told in said and CLIP in said
 
 
 @pytest.mark.parametrize('stage', ('encode image', 'encode'))
@@ -299,7 +166,7 @@ def test_interrupted_while_an_image_is_encoded(
         small_sizes, stage):
     interrupt(monkeypatch, stage, 'leaving')
     with nothing_changes(tmp_path):
-        assert failure(capsys, 130, flags(
+        assert failure(capsys, 130, image_flags(
             'flf2v-14B', checkpoints('flf2v'), pictures,
             tmp_path / 'x.mp4', '--size', '128*128')) == (
             'interrupted; nothing was written')

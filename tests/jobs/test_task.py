@@ -9,6 +9,7 @@ from wan.jobs.text import TextSettings
 from wan.runtime import Runtime
 from wan.tasks import TASKS
 
+BY_PROMPT = ', '.join(name for name in TASKS if name != 'pvtt')
 TEXT = ('--task', 't2v-tiny', '--frame_num', 1, '--sample_steps', 2,
         '--prompt', 'a vase')
 # That take a prompt.
@@ -18,7 +19,8 @@ TAKERS = ', '.join(
 
 @pytest.mark.parametrize('task, flag, takers', (
     ('t2v-tiny', '--ref_c=0.5', 'pvtt'),
-    ('t2v-tiny', '--src_video=nowhere.mp4', 'pvtt'),
+    ('t2v-tiny', '--src_video=nowhere.mp4',
+     'vace-1.3B, vace-14B, pvtt'),
     ('t2v-tiny', '--edit_method=flowedit', 'pvtt'),
     ('t2v-tiny', '--image=a.png', 'i2v-14B'),
     ('t2v-tiny', '--last_frame=a.png', 'flf2v-14B, pvtt'),

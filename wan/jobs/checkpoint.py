@@ -98,16 +98,22 @@ class Checkpoint:
         return SIZE_CONFIGS[name]
 
     def latent_shape(
-        self, size: tuple[int, int], frame_num: int
+        self, size: tuple[int, int], frame_num: int, lead: int = 0
     ) -> tuple[int, int, int, int]:
-        r"""[C, T, h, w] of a video of `size` (width, height)."""
+        r"""[C, T, h, w] of a video of `size` (width, height).
+
+        Args:
+            lead: latent frames before it.
+        """
         time, rows, columns = self.config.vae_stride
-        return (self.model.out_dim, (frame_num - 1) // time + 1,
+        return (self.model.out_dim, lead + (frame_num - 1) // time + 1,
                 size[1] // rows, size[0] // columns)
 
-    def tokens(self, size: tuple[int, int], frame_num: int) -> int:
-        r"""How many the transformer makes of such a video."""
-        shape = self.latent_shape(size, frame_num)
+    def tokens(
+        self, size: tuple[int, int], frame_num: int, lead: int = 0
+    ) -> int:
+        r"""How many the transformer makes of it; see `latent_shape`."""
+        shape = self.latent_shape(size, frame_num, lead)
         return math.prod(shape[1:]) // math.prod(self.model.patch_size)
 
     @property

@@ -1,6 +1,6 @@
 r"""Image to video, and first-last frame to video."""
 import math
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 import torch
@@ -78,7 +78,7 @@ def _prepared(
         if not file:
             raise ValueError(f'{name} is missing: the task needs a picture '
                              f'for {" and ".join(files)}.')
-    images, notes = zip(*map(_read, files.values()), strict=True)
+    images, notes = read_images(files.values())
     work = prepare_video(settings, checkpoint, images)
     area = math.prod(work.size)
     size = frame_size(images[0].size, area, checkpoint.config)
@@ -87,15 +87,25 @@ def _prepared(
     return replace(
         work, size=size, data=area,
         stages=('encode text', 'encode image', 'encode', 'denoise', 'decode'),
-        notes=(*work.notes, *sum(notes, ()), *filter(None, shapes)))
+        notes=(*work.notes, *notes, *filter(None, shapes)))
 
 
-def _read(file: str) -> tuple[Image.Image, tuple[str, ...]]:
-    r"""An image in mode RGB, and notes on it."""
-    image, notes = open_image(file)
-    if is_transparent(image):
-        notes += ('What is transparent is white.',)
-    return on_white(image), tuple(f'{file}: {note}' for note in notes)
+def read_images(
+    files: Iterable[str]
+) -> tuple[tuple[Image.Image, ...], list[str]]:
+    r"""Images in mode RGB, and notes on them.
+
+    Raises:
+        ValueError: one that cannot be read.
+    """
+    images, notes = [], []
+    for file in files:
+        image, found = open_image(file)
+        if is_transparent(image):
+            found += ('What is transparent is white.',)
+        images.append(on_white(image))
+        notes += [f'{file}: {note}' for note in found]
+    return tuple(images), notes
 
 
 def _shape_note(

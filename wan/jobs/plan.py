@@ -40,7 +40,8 @@ class Memory:
         model = checkpoint.model
         per_token = 4 * STREAMS * model.dim + \
             2 * self._itemsize * model.ffn_dim
-        tokens = work.batch * checkpoint.tokens(work.size, work.frame_num)
+        tokens = work.batch * checkpoint.tokens(
+            work.size, work.frame_num, work.lead)
         bank = 2 * model.dim * self._itemsize * model.num_layers
         return self.transformer + tokens * per_token + work.bank_tokens * bank
 
@@ -83,8 +84,9 @@ def plan(job: Job) -> str:
         ('VAE', gib(memory.vae)),
         ('video', f'3x{work.frame_num}x{height}x{width}'),
         ('latent', 'x'.join(map(str, checkpoint.latent_shape(
-            work.size, work.frame_num))) +
-         f', {checkpoint.tokens(work.size, work.frame_num)} tokens'),
+            work.size, work.frame_num, work.lead))) + ', ' + str(
+                checkpoint.tokens(work.size, work.frame_num, work.lead)) +
+         ' tokens'),
         ('sampling', f'{work.steps} steps x {work.evaluations} evaluations' +
          (f', {work.batch} at once' if work.batch > 1 else '')),
         ('stages', ', '.join(job.stages)),

@@ -43,6 +43,7 @@ class Work:
         steps: of the sampling.
         evaluations: of the model in a step.
         batch: samples in one evaluation.
+        lead: latent frames before the video while it is sampled.
         bank_tokens: of the reference that each block keeps.
         notes: what the user should know.
         images: paths or PIL images that the prompts are about, for a
@@ -59,6 +60,7 @@ class Work:
     evaluations: int
     before: tuple[str, ...] = ()
     batch: int = 1
+    lead: int = 0
     bank_tokens: int = 0
     notes: tuple[str, ...] = ()
     images: tuple[Any, ...] = ()

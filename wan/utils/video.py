@@ -2,7 +2,7 @@ r"""Reading video files: what a file holds, and frames as tensors."""
 import logging
 import math
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +85,7 @@ def read_video(
     max_frames: int | None = None,
     fit: str = 'crop',
     ground: str = 'white',
+    only: Sequence[int] | None = None,
 ) -> torch.Tensor:
     r"""The first frames of a video, as shown: rotated, in square pixels.
 
@@ -98,6 +99,8 @@ def read_video(
         fit: 'crop' covers `size` and cuts the overhang off evenly; 'pad' fits
             inside and surrounds it with black.
         ground: 'white' or 'black', on which transparent parts are shown.
+        only: numbers of the stored frames wanted, rising, in place of `fps`
+            and `max_frames`; those that the video lacks are left out.
 
     Returns:
         float32 [3, T, H, W] in [-1, 1], T >= 1; SDR colours of BT.709.
@@ -109,15 +112,22 @@ def read_video(
     info = probe(path)
     width, height = size or (info.width, info.height)
     _check_request(width, height, fps, max_frames, fit, ground)
+    if only is not None:
+        fps, max_frames = None, len(only)
     declared = (info.duration or 0) * fps if fps else info.frames or 0
     if max_frames is None and declared > MAX_FRAMES + 1:
         raise ValueError(f'{path} has about {declared:.0f} frames, at most '
                          f'{MAX_FRAMES} are read in one go.')
     wanted = max_frames or MAX_FRAMES
     if os.path.isdir(path):
-        return read_frames(frame_files(path)[0], (width, height), fps, wanted,
-                           fit, GROUNDS[ground])
+        files = frame_files(path)[0]
+        if only is not None:
+            files = [files[i] for i in only if i < len(files)]
+        return read_frames(files, (width, height), fps, wanted, fit,
+                           GROUNDS[ground])
     filters = resampled(info.fps, fps, wanted) if fps else []
+    if only is not None:
+        filters = ['select=' + '+'.join(f'eq(n\\,{i})' for i in only)]
     filters += fitted(info.stream, width, height, fit)
     result = run_ffmpeg([
         *decoder(info.stream), *input_args(path), '-map',
