@@ -8,7 +8,12 @@ import torch
 import torch.distributed as dist
 
 from tests.distributed.pool import CASE, run, same, single
-from wan.distributed.groups import Groups, from_first
+from wan.distributed.groups import (
+    Groups,
+    from_first,
+    local_device,
+    world_size,
+)
 from wan.distributed.mesh import Mesh
 from wan.utils.checkpoint import CheckpointError
 
@@ -25,6 +30,25 @@ def test_layout(tmp_path):
     assert got == [
         ([0, 1], [0, 2], [0], [0, 1]), ([0, 1], [1, 3], [1], [0, 1]),
         ([2, 3], [0, 2], [2], [2, 3]), ([2, 3], [1, 3], [3], [2, 3])]
+
+
+def test_each_process_has_a_device_of_its_own(monkeypatch):
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: True)
+    monkeypatch.setattr(torch.cuda, 'device_count', lambda: 2)
+    monkeypatch.setenv('LOCAL_RANK', '1')
+    assert local_device() == torch.device('cuda', 1)
+    monkeypatch.setenv('LOCAL_RANK', '2')
+    with pytest.raises(ValueError, match='Process 2 .* there are 2'):
+        local_device()
+    monkeypatch.setattr(torch.cuda, 'is_available', lambda: False)
+    assert local_device() == torch.device('cpu')
+
+
+def test_how_many_processes_were_started(monkeypatch):
+    monkeypatch.delenv('WORLD_SIZE', raising=False)
+    assert world_size() == 1
+    monkeypatch.setenv('WORLD_SIZE', '8')
+    assert world_size() == 8
 
 
 class Peculiar(Exception):

@@ -82,14 +82,15 @@ class SequenceParallel:
         shares = {
             name: _padded(value[:, part], own)
             for name in PER_TOKEN
-            if (value := getattr(tokens, name, None)) is not None}
+            if (value := getattr(tokens, name)) is not None}
         return tokens._replace(**shares), SharedAttention(
             self, attend, length)
 
     def gather(self, x: torch.Tensor, length: int) -> torch.Tensor:
         r"""This process's [B, n, C] and all others' as [B, length, C]."""
+        x = x.contiguous()
         parts = [torch.empty_like(x) for _ in range(self.mesh.sp_size)]
-        dist.all_gather(parts, x.contiguous(), group=self.group)
+        dist.all_gather(parts, x, group=self.group)
         return torch.cat(parts, dim=1)[:, :length]
 
     def total(self, x: torch.Tensor) -> torch.Tensor:
