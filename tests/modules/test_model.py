@@ -10,8 +10,10 @@ from wan.modules.model import (
     WanModel,
     rope_apply,
     rope_params,
+    rotate,
     sinusoidal_embedding_1d,
 )
+from wan.modules.rope import rotation_of
 
 MODELS = ('dit_t2v', 'dit_t2v_no_norms', 'dit_i2v', 'dit_flf2v')
 
@@ -68,6 +70,19 @@ def axis_tables(d):
     return torch.cat([
         rope_params(1024, n) for n in (d - 4 * (d // 6), *[2 * (d // 6)] * 2)
     ], dim=1)
+
+
+@pytest.mark.parametrize('case', goldens.case_ids('usp_rope'))
+def test_rope_of_a_process_share(case, parity):
+    r"""Each process's part of the tokens and of their rotations."""
+    params, inputs, want = goldens.case(case)
+    table = rotation_of(inputs['x'], inputs['grid_sizes'],
+                        axis_tables(params['head_dim']))
+    parts = zip(*(x.chunk(params['world'], dim=1)
+                  for x in (inputs['x'], table)), strict=True)
+    parity(case, max(
+        relative_error(rotate(x, rotation, x.dtype), want[f'rank{rank}'])
+        for rank, (x, rotation) in enumerate(parts)))
 
 
 @pytest.mark.parametrize('case', goldens.case_ids('rope_apply'))
