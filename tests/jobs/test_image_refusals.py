@@ -13,8 +13,8 @@ CLIP = WAN_CONFIGS['i2v-14B'].clip_checkpoint
 
 
 @pytest.mark.parametrize('task, bad, told', (
-    ('i2v-14B', {'image': ''}, 'image is missing: the task needs a picture'),
-    ('i2v-14B', {'image': None}, 'image is missing: the task needs a picture'),
+    ('i2v-14B', {'image': ''}, 'image is missing: the picture to go on from'),
+    ('i2v-14B', {'image': None}, 'image is missing: the picture to go on from'),
     ('i2v-14B', {'image': 'nowhere.png'}, 'is not an existing file'),
     ('i2v-14B', {'image': '.'}, 'is not an existing file'),
     ('i2v-14B', {'image': 'text.png'}, 'text.png is not a readable image'),
@@ -26,11 +26,9 @@ CLIP = WAN_CONFIGS['i2v-14B'].clip_checkpoint
     ('i2v-14B', {'last_frame': 'wide.png'},
      'last_frame is not a setting of task i2v-14B; it is one of flf2v-14B'),
     ('flf2v-14B', {'first_frame': None},
-     'first_frame is missing: the task needs a picture for first_frame and '
-     'last_frame.'),
+     'first_frame is missing: first_frame and last_frame are both needed'),
     ('flf2v-14B', {'last_frame': None},
-     'last_frame is missing: the task needs a picture for first_frame and '
-     'last_frame.'),
+     'last_frame is missing: first_frame and last_frame are both needed'),
     ('flf2v-14B', {'first_frame': None, 'last_frame': None},
      'first_frame is missing'),
     ('flf2v-14B', {'last_frame': 'text.png'}, 'is not a readable image'),

@@ -128,6 +128,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
                 checkpoint.model.needs_image), steps, evaluations,
         batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
+        lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
         data=EditData(clip, products, mask, back, shown, sound))
 

@@ -76,8 +76,9 @@ def _prepared(
     """
     for name, file in files.items():
         if not file:
-            raise ValueError(f'{name} is missing: the task needs a picture '
-                             f'for {" and ".join(files)}.')
+            raise ValueError(f'{name} is missing: ' + (
+                f'{" and ".join(files)} are both needed.' if len(files) > 1
+                else 'the picture to go on from.'))
     images, notes = read_images(files.values())
     work = prepare_video(settings, checkpoint, images)
     area = math.prod(work.size)
