@@ -6,7 +6,6 @@ equal inputs and prompts give the source back, and q never sees the photo.
 """
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -101,7 +100,11 @@ class TextSight:
         pipe: encodes what is shown.
         shown: what that is.
         offload_model: keep what encodes it off the device afterwards.
+
+    Attributes:
+        finding: what is seen when the product is looked for in the template.
     """
+    finding: Inputs = NOTHING
 
     def __init__(
         self, pipe: WanPipeline, shown: Shown, offload_model: bool,
@@ -109,11 +112,6 @@ class TextSight:
     ):
         self.pipe, self.shown = pipe, shown
         self.offload_model, self.progress = offload_model, progress
-
-    @property
-    def finding(self) -> Inputs:
-        r"""What is seen when the product is looked for in the template."""
-        return NOTHING
 
     def photo(self, rgb: torch.Tensor) -> Inputs:
         r"""What is seen while a photo [3, 1, H, W] is captured."""
@@ -135,9 +133,10 @@ class FrameSight(TextSight):
     product.
     """
 
-    @cached_property
-    def finding(self) -> Inputs:
-        return self._inputs(self.shown.video)
+    def __init__(self, *arguments):
+        super().__init__(*arguments)
+        # Encoded before the transformer needs the device.
+        self.finding = self._inputs(self.shown.video)
 
     def photo(self, rgb: torch.Tensor) -> Inputs:
         return self._inputs(rgb)
