@@ -33,7 +33,8 @@ from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
 from .refdrop.reading import Reader
 from .utils.progress import Progress
-from .velocity import Slots, Velocity, at_sigma, behind, velocity
+from .velocity import Slots, Velocity, at_sigma, behind
+from .windows import WHOLE, check_common, in_windows
 
 
 @dataclass(frozen=True)
@@ -226,6 +227,7 @@ class EditSteps(WanPipeline):
         conditions: Conditions,
         progress: Progress,
         inputs: Inputs = NOTHING,
+        windows: Sequence[slice] = WHOLE,
     ) -> Region:
         r"""The automatic mask (method.md 6).
 
@@ -234,13 +236,17 @@ class EditSteps(WanPipeline):
 
         Args:
             inputs: what the model sees of the template.
+            windows: in each of which it is looked for by itself.
         """
+        told = {name: conditions(name, inputs)
+                for name in ('source', 'target')}
+        check_common(told, windows)
         with progress.stage('find the product', 1, self.device):
-            return find_product(
-                self.denoiser, scene.latent,
-                {name: conditions(name, inputs)
-                 for name in ('source', 'target')},
-                scene.words, torch.Generator().manual_seed(scene.seed))
+            return Region.over(windows, [
+                find_product(
+                    self.denoiser, scene.latent[:, window], told, scene.words,
+                    torch.Generator().manual_seed(scene.seed))
+                for window in windows])
 
     def remember(
         self,
@@ -271,8 +277,14 @@ class EditSteps(WanPipeline):
                 lead.size(1), grid, tokens, boxes)
         with progress.stage('capture the reference', 1, self.device):
             if ref.matched:
+                bank = {}
+
                 def recall(sigma):
-                    return photos.references(denoiser, told, (sigma,))
+                    if sigma not in bank:
+                        bank.clear()  # first: there is room for one
+                        bank[sigma] = photos.references(
+                            denoiser, told, (sigma,))
+                    return bank[sigma]
             else:
                 bank = photos.references(denoiser, told, ref.sigmas)
 
@@ -291,14 +303,16 @@ class EditSteps(WanPipeline):
         batch: bool = False,
         lead: torch.Tensor | None = None,
         seed: int = 0,
+        windows: Sequence[slice] = WHOLE,
     ) -> Velocity:
         r"""The velocities of an edit's branches, see `wan.velocity`.
 
         Args:
             conditions: of each branch.
             lead: see `Seen`; `seed` is that of its noise.
+            windows: of a long clip, see `in_windows`.
         """
-        v = velocity(self.denoiser, conditions, slots, batch)
+        v = in_windows(self.denoiser, conditions, windows, slots, batch)
         if lead is None:
             return v
         noise = torch.randn(

@@ -21,7 +21,8 @@ from .runtime import Runtime
 from .samplers import denoise, make_scheduler
 from .utils.checkpoint import check_checkpoint, find_weights
 from .utils.progress import Progress
-from .velocity import Denoiser, classifier_free, velocity
+from .velocity import Denoiser, classifier_free
+from .windows import OFF, WindowConfig, in_windows
 
 
 def drawn(seed: int) -> int:
@@ -260,6 +261,7 @@ class WanPipeline:
         shift: float,
         offload_model: bool,
         progress: Progress,
+        windows: WindowConfig = OFF,
         **given,
     ) -> torch.Tensor:
         r"""Noise [C, T, h, w] to a clean latent.
@@ -268,15 +270,17 @@ class WanPipeline:
             embeddings: [L, C] of the prompts 'cond' and 'uncond'.
             guide_scale: classifier-free guidance scale; 1 is without.
             solver, steps, shift: see `make_scheduler`.
+            windows: of a long clip, to models that are given text alone.
             given: see `condition`; goes to the model with either prompt.
         """
         scheduler, timesteps = make_scheduler(
             solver, steps, shift, self.device, self.num_train_timesteps)
         with progress.stage('denoise', steps, self.device) as step, \
                 torch.no_grad(), self.on_device(self.model, offload_model):
-            v = velocity(self.denoiser, {
+            v = in_windows(self.denoiser, {
                 name: self.condition(embedding, **given)
-                for name, embedding in embeddings.items()})
+                for name, embedding in embeddings.items()
+            }, windows.of(noise.size(1)))
             return denoise(
                 classifier_free(v, guide_scale), noise, scheduler, timesteps,
                 callback=lambda i, n, x: step(i + 1, n, x))

@@ -19,6 +19,7 @@ from .product.masks import composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
 from .utils.progress import Progress
+from .windows import OFF, WindowConfig
 
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
@@ -70,6 +71,7 @@ class WanPVTT(EditSteps):
         *,
         frames: Mapping[str, torch.Tensor] | None = None,
         context_scale: float = 1.0,
+        windows: WindowConfig = OFF,
         round_trip: bool = True,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
@@ -102,6 +104,8 @@ class WanPVTT(EditSteps):
                 have; those left out are the template's with the photo pasted
                 into `src_mask`.
             context_scale: weight of a VACE checkpoint's hints.
+            windows: in which a template longer than the model's clips is
+                edited; of a text-to-video checkpoint.
             round_trip: decode the template too, to measure against.
             progress: told of stages and steps; can cancel.
 
@@ -143,7 +147,7 @@ class WanPVTT(EditSteps):
         with torch.no_grad(), self.on_device(self.model, offload_model):
             latent, region = self._edited(
                 scene, edit, ref, photos, region, goal, start, sight, seen,
-                progress)
+                windows.of(scene.latent.size(1)), progress)
         if self.rank != 0:
             return None
         used = {'mask': region is not None and region.limits,
@@ -158,20 +162,21 @@ class WanPVTT(EditSteps):
         return PVTTResult(video, back, mask, edit, ref, used, notes)
 
     def _edited(self, scene, edit, ref, photos, region, goal, start, sight,
-                seen, progress):
+                seen, windows, progress):
         r"""The edited latent, and the region if it had to be found.
 
         No name outlives this: decoding needs the memory.
         """
         conditions = self.conditions(scene)
         if seen is None:
-            region = self.find(scene, conditions, progress, sight.finding)
+            region = self.find(
+                scene, conditions, progress, sight.finding, windows)
             seen = sight.seen(region)
         slots = None if photos is None else self.remember(
             scene, photos, conditions, edit, ref, region, progress, seen.lead)
         v = self.velocity(
             conditions.of_branches(edit.edit_method, seen), slots,
-            edit.batch_branches, seen.lead, scene.seed)
+            edit.batch_branches, seen.lead, scene.seed, windows)
         return self.edit(
             scene, v, edit, progress, region, goal, start,
             None if slots is None else ref.own_guidance), region

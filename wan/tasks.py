@@ -19,7 +19,7 @@ from .jobs.task import Task
 from .jobs.text import (
     TextSettings,
     prepare_image,
-    prepare_video,
+    prepare_long_video,
     run_text,
     save_image,
     save_video,
@@ -36,11 +36,13 @@ from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.video_writer import VIDEO_SUFFIXES
 from .vace import WanVace
+from .windows import WindowConfig
 
 _TEXT_TO_VIDEO = Task(
     pipeline=WanT2V, model_types=('t2v',),
-    settings=(TextSettings, ExtensionSettings), prepare=prepare_video,
-    run=run_text, save=save_video, suffixes=VIDEO_SUFFIXES, before=extended,
+    settings=(TextSettings, WindowConfig, ExtensionSettings),
+    prepare=prepare_long_video, run=run_text, save=save_video,
+    suffixes=VIDEO_SUFFIXES, before=extended,
     defaults=text_defaults(
         prompt='Two anthropomorphic cats in comfy boxing gear and bright '
         'gloves fight intensely on a spotlighted stage.', frame_num=81))

@@ -3,6 +3,7 @@ import torch
 
 from .pipeline import WanPipeline
 from .utils.progress import Progress
+from .windows import OFF, WindowConfig
 
 
 class WanT2V(WanPipeline):
@@ -21,6 +22,7 @@ class WanT2V(WanPipeline):
         seed: int = -1,
         offload_model: bool = True,
         *,
+        windows: WindowConfig = OFF,
         progress: Progress | None = None,
     ) -> torch.Tensor | None:
         r"""Generate a video from a prompt.
@@ -37,6 +39,7 @@ class WanT2V(WanPipeline):
             seed: of the noise; negative draws one.
             offload_model: keep transformer and text encoder off the device
                 while they do not run.
+            windows: in which a clip longer than the model's is made.
             progress: told of stages and steps; can cancel.
 
         Returns:
@@ -55,5 +58,5 @@ class WanT2V(WanPipeline):
         latent = self.sample(
             self.encode_text(prompts, offload_model, progress), guide_scale,
             noise, sample_solver, sampling_steps, shift, offload_model,
-            progress)
+            progress, windows)
         return self.decode(latent, progress)

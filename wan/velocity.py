@@ -41,6 +41,9 @@ class Slots(Protocol):
     ) -> list[RefSlot | None] | None:
         r"""Slots of all blocks for a batch of which some samples read."""
 
+    def part(self, frames: slice) -> 'Slots':
+        r"""The same for some of the video's latent frames alone."""
+
 
 class Denoiser:
     r"""A model, and how it is called.

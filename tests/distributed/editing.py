@@ -19,6 +19,7 @@ from wan.runtime import Runtime
 from wan.samplers import denoise, make_scheduler
 from wan.utils.progress import Progress
 from wan.velocity import Denoiser, classifier_free, velocity
+from wan.windows import cut
 
 # (frames, rows, columns) of latents with 16 tokens, and with 45, which no mesh
 # divides.
@@ -104,7 +105,8 @@ def photos(shape, count, noised):
 
 
 def edited(
-        pipe, shape, ref=None, words=None, find=False, lead=None, **options):
+        pipe, shape, ref=None, words=None, find=False, lead=None,
+        window=None, **options):
     r"""The latent after every step."""
     seen, told = scene(shape), []
     edit = EditConfig(**{
@@ -113,22 +115,25 @@ def edited(
     progress = Progress(lambda step: told.append(step.latent))
     conditions = pipe.conditions(seen)
     region, slots = early(shape), None
+    windows = cut(shape[0], window or shape[0], 1 if window else 0)
     if find:
         region = pipe.find(
-            replace(seen, words=words or {}), conditions, progress)
+            replace(seen, words=words or {}), conditions, progress,
+            windows=windows)
     if ref is not None:
         ref = RefConfig(**{'ref_c': (.5,), **ref})
         slots = pipe.remember(
             seen, photos(shape, len(ref.ref_c), ref.ref_noised), conditions,
             edit, ref, region, progress, lead)
     v = pipe.velocity(conditions.of_branches(edit.edit_method), slots,
-                      edit.batch_branches, lead, seen.seed)
+                      edit.batch_branches, lead, seen.seed, windows)
     pipe.edit(seen, v, edit, progress, region,
               ref_guide_scale=None if ref is None else ref.own_guidance)
     return torch.stack([x for x in told if x is not None])
 
 
-# With and without a photo; where the region is found; methods; batches.
+# With and without a photo; where the region is found; methods; batches;
+# windows.
 EDITS = [
     {},
     {'edit_method': 'flowedit'},
@@ -138,6 +143,8 @@ EDITS = [
     {'ref': {'ref_stats': 'full'}, 'batch_branches': True},
     {'ref': {'ref_branches': 'split'}, 'edit_method': 'sdedit'},
     {'ref': {'ref_gate': 'joint'}, 'batch_branches': True},
+    {'ref': {}, 'find': True, 'window': 2},
+    {'ref': {'ref_rope': 'box'}, 'batch_branches': True, 'window': 2},
 ]
 
 

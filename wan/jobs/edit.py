@@ -17,6 +17,7 @@ from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
 from ..utils.utils import cache_video
 from ..utils.video import probe
+from ..windows import WindowConfig
 from . import extension
 from .checkpoint import Checkpoint
 from .edit_files import (
@@ -42,7 +43,7 @@ from .edit_settings import (
 )
 from .settings import JobSettings, Settings, idle_notes
 from .task import Job, Work
-from .text import negative
+from .text import negative, window_notes
 
 log = logging.getLogger(__name__)
 
@@ -95,7 +96,9 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
-    clip, more = read_template(inputs, info, size, checkpoint)
+    clip, more = read_template(
+        inputs, info, size, checkpoint,
+        long=settings[WindowConfig].window_frames is not None)
     notes += more
     shown, more = read_frames(inputs, size)
     notes += more
@@ -110,7 +113,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if sound is None:
             notes.append(NO_SOUND)
     notes += _reverse_notes(facts) + preset_notes(facts)
-    notes += idle_notes(IDLE, facts, settings.given) + idle
+    windows, unused = window_notes(settings, frames)
+    notes += idle_notes(IDLE, facts, settings.given) + idle + unused
 
     steps = len(edit.sigmas) - 1
     reads = bool(products) and ref.reads(checkpoint.model.num_layers, steps)
@@ -126,7 +130,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         size, frames, inputs.target_prompt,
         _stages(options, mask is not None, reads,
                 checkpoint.model.needs_image), steps, evaluations,
-        batch=evaluations if edit.batch_branches else 1,
+        windows=windows, batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
@@ -223,8 +227,8 @@ def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
         reverse_from=data.reverse_from,
         seed=job.settings[JobSettings].base_seed,
         offload_model=job.runtime.offload_model, frames=data.frames,
-        context_scale=options.context_scale, round_trip=options.measure,
-        progress=progress)
+        context_scale=options.context_scale, windows=job.work.windows,
+        round_trip=options.measure, progress=progress)
     results = job.record.results
     for note in result.notes:
         log.warning(note)

@@ -20,7 +20,7 @@ from ..utils.utils import cache_video, save_image
 from ..utils.video import VideoInfo, probe, read_video
 from .checkpoint import Checkpoint
 from .edit_settings import EditInputs, EditOptions
-from .settings import JobSettings, Settings
+from .settings import MAX_FRAME_NUM, JobSettings, Settings
 
 MAX_FRAMES = 81
 # By so much may a mask's aspect differ from the template's.
@@ -45,15 +45,19 @@ def read_template(
     info: VideoInfo,
     size: tuple[int, int],
     checkpoint: Checkpoint,
+    long: bool = False,
 ) -> tuple[torch.Tensor, list[str]]:
     r"""The template as [3, 4n + 1, H, W] in [-1, 1], and notes on it.
+
+    Args:
+        long: take more frames than the model makes, unless told otherwise.
 
     Raises:
         ValueError: it is not readable.
     """
     wanted, fps = inputs.frame_num, checkpoint.config.sample_fps
-    most = wanted or checkpoint.config.get('defaults', {}).get(
-        'frame_num', MAX_FRAMES)
+    usual = checkpoint.config.get('defaults', {}).get('frame_num', MAX_FRAMES)
+    most = wanted or (MAX_FRAME_NUM if long else usual)
     # One frame more than is used tells whether any are left over.
     clip = read_video(inputs.src_video, size, fps, most + 1, inputs.fit)
     count = clip.size(1)

@@ -8,6 +8,7 @@ from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
+from ..windows import WindowConfig
 from .extension import ExtensionSettings
 from .settings import Idle, Settings, check_frame_num
 from .task import Section
@@ -38,7 +39,8 @@ class EditInputs:
         last_frame: the same of flf2v's last frame.
         size: width*height in pixels (default: the nearest to the template).
         frame_num: frames of the template to edit, 4n + 1 (default: all, at
-            most 81 or what the model makes).
+            most 81 or what the model makes; with window_frames at most
+            1997).
         fit: how the template is brought to the size.
 
     Raises:
@@ -98,12 +100,13 @@ class EditOptions:
 
 
 EDIT_SETTINGS = (
-    EditInputs, EditOptions, EditConfig, RefConfig, ExtensionSettings)
+    EditInputs, EditOptions, EditConfig, RefConfig, WindowConfig,
+    ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
     'video': Section(
-        tuple(names(EditInputs, ExtensionSettings)),
+        tuple(names(EditInputs, WindowConfig, ExtensionSettings)),
         {'video_path': 'src_video'}),
     'flowalign': Section(
         (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
@@ -180,6 +183,9 @@ SHOWN = {
     'first_frame': ('i2v', 'flf2v'),
     'last_frame': ('flf2v',),
     'context_scale': ('vace',),
+    # The others are told of the whole clip at once.
+    'window_frames': ('t2v',),
+    'window_overlap': ('t2v',),
 }
 
 

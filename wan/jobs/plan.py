@@ -40,8 +40,8 @@ class Memory:
         model = checkpoint.model
         per_token = 4 * STREAMS * model.dim + \
             2 * self._itemsize * model.ffn_dim
-        tokens = work.batch * checkpoint.tokens(
-            work.size, work.frame_num, work.lead)
+        frames = min(work.frame_num, work.windows.window_frames or math.inf)
+        tokens = work.batch * checkpoint.tokens(work.size, frames, work.lead)
         bank = 2 * model.dim * self._itemsize * model.num_layers
         return self.transformer + tokens * per_token + work.bank_tokens * bank
 
@@ -68,6 +68,8 @@ def plan(job: Job) -> str:
     """
     work, checkpoint, memory = job.work, job.checkpoint, Memory(job)
     model, (width, height) = checkpoint.model, work.size
+    shape = checkpoint.latent_shape(work.size, work.frame_num, work.lead)
+    windows = work.windows.of(shape[1])
 
     def gib(size):
         return f'{size / 2**30:.2f} GiB'
@@ -83,11 +85,15 @@ def plan(job: Job) -> str:
           if memory.image_encoder else []),
         ('VAE', gib(memory.vae)),
         ('video', f'3x{work.frame_num}x{height}x{width}'),
-        ('latent', 'x'.join(map(str, checkpoint.latent_shape(
-            work.size, work.frame_num, work.lead))) + ', ' + str(
-                checkpoint.tokens(work.size, work.frame_num, work.lead)) +
+        ('latent', 'x'.join(map(str, shape)) + ', ' + str(
+            checkpoint.tokens(work.size, work.frame_num, work.lead)) +
          ' tokens'),
-        ('sampling', f'{work.steps} steps x {work.evaluations} evaluations' +
+        *([('windows', f'{len(windows)} of {work.windows.window_frames} '
+            f'frames, neighbours share {work.windows.window_overlap} or more')]
+          if len(windows) > 1 else []),
+        ('sampling', f'{work.steps} steps x ' +
+         (f'{len(windows)} windows x ' if len(windows) > 1 else '') +
+         f'{work.evaluations} evaluations' +
          (f', {work.batch} at once' if work.batch > 1 else '')),
         ('stages', ', '.join(job.stages)),
         ('peak memory', f'text encoder {gib(memory.text_encoder)}, sampling '

@@ -12,6 +12,7 @@ from ..pipeline import WanPipeline
 from ..runtime import Runtime
 from ..utils.progress import Progress
 from ..utils.record import RunRecord
+from ..windows import OFF, WindowConfig
 from .checkpoint import Checkpoint
 from .saving import check_replaceable
 from .settings import JobSettings, Settings
@@ -41,7 +42,8 @@ class Work:
         stages: that the run goes through once the weights are loaded.
         before: stages that come before that.
         steps: of the sampling.
-        evaluations: of the model in a step.
+        evaluations: of the model in a step, and in each window.
+        windows: in which a long result is computed.
         batch: samples in one evaluation.
         lead: latent frames before the video while it is sampled.
         bank_tokens: of the reference that each block keeps.
@@ -59,6 +61,7 @@ class Work:
     steps: int
     evaluations: int
     before: tuple[str, ...] = ()
+    windows: WindowConfig = OFF
     batch: int = 1
     lead: int = 0
     bank_tokens: int = 0

@@ -13,6 +13,7 @@ from ..utils.ffmpeg import ffmpeg_exe
 from ..utils.flags import check_choices, choice, unbounded
 from ..utils.progress import Progress
 from ..utils.utils import cache_image, cache_video
+from ..windows import WindowConfig
 from . import extension
 from .checkpoint import Checkpoint
 from .settings import (
@@ -97,6 +98,27 @@ def prepare_video(
     return _prepared(settings, checkpoint, images)
 
 
+def prepare_long_video(settings: Settings, checkpoint: Checkpoint) -> Work:
+    r"""The same of a task that can make it in windows of time."""
+    work = prepare_video(settings, checkpoint)
+    windows, idle = window_notes(settings, work.frame_num)
+    return replace(work, windows=windows, notes=(*work.notes, *idle))
+
+
+def window_notes(
+    settings: Settings, frame_num: int
+) -> tuple[WindowConfig, list[str]]:
+    r"""The windows of a clip, and notes on those that it does not need."""
+    windows = settings[WindowConfig]
+    return windows, idle_notes((
+        Idle(('window_overlap',), lambda w: w.window_frames is None,
+             'without window_frames the clip is in one piece'),
+        Idle(('window_frames', 'window_overlap'),
+             lambda w: frame_num <= w.window_frames,
+             f'the {frame_num} frames fit in one window'),
+    ), windows, settings.given)
+
+
 def _prepared(
     settings: Settings, checkpoint: Checkpoint, images: Sequence = ()
 ) -> Work:
@@ -132,7 +154,7 @@ def run_text(job: Job, pipe: WanT2V, progress: Progress) -> torch.Tensor:
     r"""[3, F, H, W] in [-1, 1]; an image is a video of one frame."""
     return pipe.generate(
         job.settings[TextSettings].prompt, size=job.work.size,
-        **sampling(job), progress=progress)
+        windows=job.work.windows, **sampling(job), progress=progress)
 
 
 def sampling(job: Job) -> dict[str, object]:

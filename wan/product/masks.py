@@ -43,6 +43,25 @@ class Region:
         """
         return cls(dilate(mask_to_latent(mask, latent_shape), grow))
 
+    @classmethod
+    def over(
+        cls, windows: Sequence[slice], regions: Sequence['Region']
+    ) -> 'Region':
+        r"""Of a video whose windows have these: where any of them is.
+
+        Windows in which nothing was found have no part in it, unless none
+        has anything.
+        """
+        if len(regions) == 1:
+            return regions[0]
+        found = any(region.found for region in regions)
+        first = regions[0].cells
+        cells = first.new_zeros(windows[-1].stop, *first.shape[1:])
+        for window, region in zip(windows, regions, strict=True):
+            if region.found or not found:
+                cells[window] = torch.maximum(cells[window], region.cells)
+        return cls(cells, found)
+
     @property
     def limits(self) -> bool:
         r"""Whether anything lies outside."""

@@ -7,7 +7,7 @@ of its own block alone, so that all blocks are one graph to torch.compile.
 """
 import math
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import NamedTuple
 
@@ -251,6 +251,17 @@ class Reader:
             if self.config.active(i, len(falling)))
         self._something = any(self.config.ref_c) and (
             self.mask is None or bool(self.mask.any()))
+
+    def part(self, frames: slice) -> 'Reader':
+        r"""What reads the same bank in some of the video's frames, which are
+        a video of their own to it."""
+        count, *sides = self.grid
+        mask, boxes = self.mask, self.boxes
+        return replace(
+            self, grid=(len(range(count)[frames]), *sides),
+            mask=None if mask is None
+            else mask.view(self.grid)[frames].flatten(),
+            boxes=None if boxes is None else boxes[frames])
 
     def reads(self, branch: str, t: float) -> bool:
         r"""Whether a branch reads at a timestep."""
