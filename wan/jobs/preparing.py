@@ -78,7 +78,7 @@ def _prepared(tasks, name, given, reads) -> Job:
     job = Job(name, row, checkpoint, work, RunRecord(
         {'task': name, **work.settings.flat()}, seed)).at(path)
     mesh.shard_length(job.tokens)
-    if mesh.branch > work.evaluations:
+    if mesh.branch > max(1, work.evaluations):
         raise ValueError(
             f'branch_parallel is {mesh.branch}, but a step has '
             f'{work.evaluations} evaluations to spread.')
