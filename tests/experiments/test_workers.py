@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from multiprocessing import forkserver
 from pathlib import Path
 
 import psutil
@@ -48,13 +49,22 @@ def place(material, tmp_path, monkeypatch):
     return tmp_path
 
 
-@pytest.fixture
-def forked(monkeypatch):
-    r"""Workers from a server that has everything imported: it saves seconds.
+@pytest.fixture(scope='module')
+def server():
+    r"""Starts processes that have everything imported, which saves seconds.
+
+    It has to start where Python finds the tests.
     """
     context = multiprocessing.get_context('forkserver')
     context.set_forkserver_preload([__name__])
-    monkeypatch.setattr(worker, 'get_context', lambda name: context)
+    forkserver.ensure_running()
+    return context
+
+
+@pytest.fixture
+def forked(server, monkeypatch):
+    r"""Workers from that server."""
+    monkeypatch.setattr(worker, 'get_context', lambda name: server)
 
 
 def frames(video):
@@ -65,7 +75,7 @@ def leftovers(place):
     return [*place.glob('out/**/.wan-*'), *multiprocessing.active_children()]
 
 
-def test_two_workers_give_what_one_gives(place, caplog):
+def test_two_workers_give_what_one_gives(place, forked, caplog):
     caplog.set_level('INFO')
     shutil.copy('a.yaml', 'bad.yaml')
     Path('bad.yaml').write_text('video: {src_vide: x}')

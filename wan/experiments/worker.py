@@ -41,19 +41,19 @@ class Worker:
 
     Args:
         device: of its pipeline.
-        threads: that it computes with on the CPU.
         printed: file for what it prints.
     """
 
-    def __init__(self, device: str | None, threads: int, printed: Path):
+    def __init__(self, device: str | None, printed: Path):
         context = get_context('spawn')
         self.device, self.alive = device, True
         self.experiment: Experiment | None = None
         self.printed, self.last_words = printed, ''
         self.connection, there = context.Pipe()
+        # Another number of threads would give other last digits.
         self.process = context.Process(
             target=work, daemon=True,
-            args=(there, device, threads, printed))
+            args=(there, device, torch.get_num_threads(), printed))
         with _ctrl_c_held():
             self.process.start()
         there.close()

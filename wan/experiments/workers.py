@@ -60,12 +60,11 @@ def in_workers(
         CheckpointError: weights that cannot be read.
     """
     queue, ended, workers = deque(waiting), [], []
-    threads = max(1, torch.get_num_threads() // len(devices))
     log.info('%d experiments, %d at once', len(waiting), len(devices))
     with TemporaryDirectory(prefix='wan-workers-') as folder:
         try:
             for i, device in enumerate(devices):
-                workers.append(Worker(device, threads, Path(folder, str(i))))
+                workers.append(Worker(device, Path(folder, str(i))))
                 workers[-1].give(queue.popleft())
             while busy := {w.connection: w for w in workers if w.experiment}:
                 for worker in map(busy.get, wait(list(busy))):
