@@ -57,10 +57,14 @@ class Scene:
 def pastes(
     edit: EditConfig,
     products: Sequence[Product],
-    src_mask: torch.Tensor | None,
+    masked: bool,
 ) -> bool:
-    r"""Whether an edit is pulled toward a collage."""
-    return bool(products) and src_mask is not None \
+    r"""Whether an edit is pulled toward a collage.
+
+    Args:
+        masked: whether the product's place is known, or looked for.
+    """
+    return bool(products) and masked \
         and edit.collage_zeta_scale > 0 \
         and 'goal' in EDIT_METHODS[edit.edit_method].options
 
@@ -135,26 +139,29 @@ class EditSteps(WanPipeline):
     def place(
         self,
         scene: Scene,
-        src_mask: torch.Tensor,
+        src_mask: torch.Tensor | None,
         edit: EditConfig,
         products: Sequence[Product],
         progress: Progress,
     ) -> tuple[Region, torch.Tensor | None]:
-        r"""A given mask's region, and the latent that the edit is pulled to.
+        r"""A mask's region, and the latent that the edit is pulled to.
 
         With a collage the region is that of old and new product, and only
         there does the latent [C, T, h, w] differ from the template's; without
         one it is None.
 
         Args:
-            src_mask: [1 or F, H, W], 1 where the template's product is.
+            src_mask: [1 or F, H, W], 1 where the template's product is; None,
+                as of `find`, for everywhere.
 
         Raises:
             ValueError: the mask does not fit, or marks nothing.
         """
+        if src_mask is None:
+            return Region.everywhere(scene.latent), None
         region = Region.given(
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
-        if not pastes(edit, products, src_mask):
+        if not pastes(edit, products, masked=True):
             return region, None
         frames, height, width = scene.video.shape[1:]
         video, alpha = collage(
@@ -226,18 +233,15 @@ class EditSteps(WanPipeline):
         conditions: Conditions,
         progress: Progress,
         inputs: Inputs = NOTHING,
-    ) -> Region:
-        r"""The automatic mask (method.md 6).
-
-        From the words' cross-attention, or from the difference of the
-        prompts' velocities on the noised template.
+    ) -> torch.Tensor | None:
+        r"""The automatic mask [F, H, W], 0 or 1; None when nothing tells.
 
         Args:
             inputs: what the model sees of the template.
         """
         with progress.stage('find the product', 1, self.device):
             return find_product(
-                self.denoiser, scene.latent,
+                self.denoiser, scene.video, scene.latent,
                 {name: conditions(name, inputs)
                  for name in ('source', 'target')},
                 scene.words, torch.Generator().manual_seed(scene.seed))
@@ -320,7 +324,7 @@ class EditSteps(WanPipeline):
 
         Args:
             v: from `velocity`, or what wraps it.
-            region, goal: from `place` or `find`.
+            region, goal: from `place`.
             start: an edited latent to go back to the template from.
             ref_guide_scale: of the reference's own guidance.
         """

@@ -15,6 +15,7 @@ from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
 from .pipeline import drawn
+from .product.locate import doubts
 from .product.masks import composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
@@ -22,7 +23,7 @@ from .utils.progress import Progress
 
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
-    'part of it. A mask can be given instead.')
+    'part of it, and has no collage. A mask can be given instead.')
 
 
 @dataclass(frozen=True)
@@ -86,8 +87,7 @@ class WanPVTT(EditSteps):
             src_mask: [1 or F, H, W], 1 where the template's product is;
                 found automatically if not given.
             source_blend, target_blend: words of the prompts that name the
-                products; their cross-attention finds the mask. Without
-                them the two prompts' velocities are compared.
+                products; their cross-attention helps to find the mask.
             use_mask: False edits, and reads the reference, everywhere.
             n_prompt: negative prompt of flowedit and sdedit.
             ref_bank: file that keeps the captured bank for further videos.
@@ -141,32 +141,40 @@ class WanPVTT(EditSteps):
                 sight)
         seen = None if use_mask and region is None else sight.seen(region)
         with torch.no_grad(), self.on_device(self.model, offload_model):
-            latent, region = self._edited(
-                scene, edit, ref, photos, region, goal, start, sight, seen,
-                progress)
+            notes = []
+            if seen is None:
+                region, goal, notes = self._found(
+                    scene, edit, products, sight.finding, progress)
+                seen = sight.seen(region)
+            latent = self._edited(
+                scene, edit, ref, photos, region, goal, start, seen, progress)
         if self.rank != 0:
             return None
         used = {'mask': region is not None and region.limits,
                 'reference': photos is not None, 'collage': goal is not None}
-        notes = () if region is None or region.found else (NOT_FOUND,)
         del photos  # may hold a bank, whose memory decoding needs
         video = self.decode(latent, progress).cpu()
         back = self.decode(scene.latent, progress).cpu() if round_trip else None
         mask = None if region is None else region.pixels(src_video.shape[1:])
         if mask is not None and edit.composite:
             video = composite(video, src_video, mask)
-        return PVTTResult(video, back, mask, edit, ref, used, notes)
+        return PVTTResult(video, back, mask, edit, ref, used,
+                          tuple(notes))
 
-    def _edited(self, scene, edit, ref, photos, region, goal, start, sight,
-                seen, progress):
-        r"""The edited latent, and the region if it had to be found.
+    def _found(self, scene, edit, products, inputs, progress):
+        r"""Region and goal of a mask that is looked for, and notes on it."""
+        mask = self.find(scene, self.conditions(scene), progress, inputs)
+        return *self.place(scene, mask, edit, products, progress), \
+            [NOT_FOUND] if mask is None else doubts(mask)
+
+    def _edited(
+            self, scene, edit, ref, photos, region, goal, start, seen,
+            progress):
+        r"""The edited latent.
 
         No name outlives this: decoding needs the memory.
         """
         conditions = self.conditions(scene)
-        if seen is None:
-            region = self.find(scene, conditions, progress, sight.finding)
-            seen = sight.seen(region)
         slots = None if photos is None else self.remember(
             scene, photos, conditions, edit, ref, region, progress, seen.lead)
         v = self.velocity(
@@ -174,4 +182,4 @@ class WanPVTT(EditSteps):
             edit.batch_branches, seen.lead, scene.seed)
         return self.edit(
             scene, v, edit, progress, region, goal, start,
-            None if slots is None else ref.own_guidance), region
+            None if slots is None else ref.own_guidance)

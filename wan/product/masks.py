@@ -43,6 +43,11 @@ class Region:
         """
         return cls(dilate(mask_to_latent(mask, latent_shape), grow))
 
+    @classmethod
+    def everywhere(cls, latent: torch.Tensor) -> 'Region':
+        r"""Of a latent [C, T, h, w] of which nothing is told apart."""
+        return cls(torch.ones_like(latent[0]), found=False)
+
     @property
     def limits(self) -> bool:
         r"""Whether anything lies outside."""
@@ -117,8 +122,13 @@ def upsample_mask(
     A right inverse of `mask_to_latent`, which merges the frames of a cell.
     """
     frames, *size = video_shape[-3:]
-    mask = mask.float().repeat_interleave(TIME_STRIDE, 0)[-frames:]
+    mask = by_frames(mask.float(), frames)
     return F.interpolate(mask[:, None], size, mode='nearest')[:, 0]
+
+
+def by_frames(cells: torch.Tensor, frames: int) -> torch.Tensor:
+    r"""[T, h, w] by latent frames to [F, h, w] by frames of the video."""
+    return cells.repeat_interleave(TIME_STRIDE, 0)[-frames:]
 
 
 def token_mask(
