@@ -109,7 +109,7 @@ def test_record_of_an_edit(whole):
     assert whole.seed == 7
     found = whole.results
     assert found['mask_on'] and found['reference_on']
-    assert not found['collage_on']
+    assert found['collage_on']
     assert found['edit']['edit_method'] == 'flowalign'
     assert found['edit']['sample_steps'] == 3
     assert found['reference']['ref_c'] == [0.3]
@@ -274,7 +274,7 @@ def test_each_method_has_its_guidance(checkpoint, media, monkeypatch, method):
 
 
 @pytest.mark.parametrize('more, on', (
-    ((), True), (NO_COLLAGE, False), (('--src_mask', ''), False),
+    ((), True), (NO_COLLAGE, False), (('--src_mask', ''), True),
     (('--use_mask', 'false'), False), (('--edit_method', 'sdedit'), False),
     (('--use_reference', 'false'), False)))
 def test_the_record_tells_whether_the_collage_was_used(edit, more, on):

@@ -8,6 +8,7 @@ from PIL import Image
 from wan.configs import WAN_CONFIGS
 from wan.edit_config import PRESETS
 from wan.modules.model import TextKV
+from wan.product.locate import JUMPS, TOO_LARGE
 from wan.product.masks import Region
 from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
 from wan.refdrop.config import READERS, RefConfig
@@ -49,6 +50,8 @@ def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
     names = ('src_mask', 'source_blend', 'target_blend', 'use_mask',
              'ref_bank', 'reverse_from', 'round_trip', 'progress')
     given = {k: options.pop(k) for k in names if k in options}
+    if given.get('src_mask') is None:
+        options.setdefault('collage_zeta_scale', 0.)
     return pipe.generate(
         clip, products, SOURCE, target, seed=seed,
         edit=EditConfig(sample_steps=steps, **{
@@ -289,13 +292,32 @@ def test_a_larger_pull_ends_nearer_to_the_template(pipe, clip, name):
 
 
 @pytest.mark.parametrize('options', [
-    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'},
-    {'src_mask': None}])
-def test_no_collage_without_given_mask_photo_or_zeta(pipe, clip, options):
+    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'}])
+def test_no_collage_without_mask_photo_or_zeta(pipe, clip, options):
     options = {'src_mask': centre_mask(), **options}
     on, off = (edit(pipe, clip, ref={'ref_c': (0.,)}, collage_zeta_scale=pull,
                     **options) for pull in (.5, 0.))
     assert torch.equal(on.video, off.video) and not on.used['collage']
+
+
+def test_a_mask_that_is_found_is_as_one_that_is_given(
+        pipe, clip, monkeypatch):
+    mask = centre_mask().expand(FRAMES, -1, -1)
+    monkeypatch.setattr(pipe, 'find', lambda *arguments: mask)
+    options = {'mask_grow': 1, 'collage_zeta_scale': .3}
+    found = edit(pipe, clip, **options)
+    given = edit(pipe, clip, src_mask=mask, **options)
+    assert torch.equal(found.video, given.video)
+    assert torch.equal(found.mask, given.mask)
+    assert found.used['collage'] and found.notes == ()
+
+
+def test_a_mask_that_is_doubtful_is_said(pipe, clip, monkeypatch):
+    mask = torch.ones(FRAMES, HEIGHT, WIDTH)
+    mask[2:] = 0
+    monkeypatch.setattr(pipe, 'find', lambda *arguments: mask)
+    assert edit(pipe, clip).notes == (
+        TOO_LARGE.format(2), JUMPS.format(3))
 
 
 def test_words_find_a_mask(pipe, clip):

@@ -18,7 +18,7 @@ from wan.configs import WAN_CONFIGS
 from wan.edit_config import EditConfig
 from wan.flowalign import edit_sigmas, flowalign
 from wan.modules.model import WanModel
-from wan.product.masks import Region
+from wan.product.masks import Region, over_windows
 from wan.product.photo import Product
 from wan.pvtt import WanPVTT
 from wan.refdrop.config import RefConfig
@@ -192,18 +192,18 @@ def test_only_text_is_common_to_windows():
         check_common(told, cut(9, 5, 2))
 
 
-def test_regions_of_windows_are_joined():
-    left, right = torch.zeros(2, 5, 1, 2)
-    left[:, :, 0], right[:, :, 1] = 1, 1
+def test_masks_of_windows_are_joined():
+    # 5 latent frames each are 17 frames; the second begins with frame 12.
     windows = cut(8, 5, 2)
-    both = Region.over(windows, [Region(left), Region(right)])
-    assert both.found and both.cells[:, 0].tolist() == \
-        [[1, 0]] * 3 + [[1, 1]] * 2 + [[0, 1]] * 3
-    everything = Region(torch.ones(5, 1, 2), found=False)
-    one = Region.over(windows, [everything, Region(right)])
-    assert one.found and one.cells[:, 0].tolist() == \
-        [[0, 0]] * 3 + [[0, 1]] * 5
-    assert not Region.over(windows, [everything] * 2).found
+    left, right = torch.zeros(2, 17, 1, 2)
+    left[:, :, 0], right[:, :, 1] = 1, 1
+    both = over_windows(windows, [left, right])
+    assert both[:, 0].tolist() == \
+        [[1, 0]] * 12 + [[1, 1]] * 5 + [[0, 1]] * 12
+    one = over_windows(windows, [None, right])
+    assert one[:, 0].tolist() == [[0, 0]] * 12 + [[0, 1]] * 17
+    assert over_windows(windows, [None, None]) is None
+    assert over_windows(WHOLE, [left]) is left
 
 
 # Sampling

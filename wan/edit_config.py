@@ -47,11 +47,9 @@ class EditConfig:
         bg_zeta_scale: the same outside the mask, and everywhere without one.
         collage_zeta_scale: flowalign's pull inside the mask, 0 to 1, toward
             the template with the first photo pasted over the old product
-            (the target collage). It needs a photo and a given mask; 0 is
-            off.
-        mask_grow: dilation of a given mask in latent cells of 8 pixels, 0 to
-            16, as the new product may have another outline; an automatic
-            mask is wide already.
+            (the target collage). It needs a photo and a mask; 0 is off.
+        mask_grow: dilation of the mask in latent cells of 8 pixels, 0 to 16,
+            as the new product may have another outline.
         batch_branches: evaluate a step's branches as one batch.
         composite: put the template back outside the mask at the end.
 

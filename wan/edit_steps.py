@@ -6,7 +6,7 @@ does too, and keeps what its rows share.
 """
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -26,7 +26,7 @@ from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
 from .product.collage import collage
 from .product.locate import find_product
-from .product.masks import Region, token_mask
+from .product.masks import Region, frames_of, over_windows, token_mask
 from .product.photo import Product
 from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
@@ -54,14 +54,23 @@ class Scene:
     words: Mapping[str, list[int]]
     seed: int
 
+    def part(self, window: slice) -> 'Scene':
+        r"""A window of latent frames as a template of its own."""
+        return replace(self, video=self.video[:, frames_of(window)],
+                       latent=self.latent[:, window])
+
 
 def pastes(
     edit: EditConfig,
     products: Sequence[Product],
-    src_mask: torch.Tensor | None,
+    masked: bool,
 ) -> bool:
-    r"""Whether an edit is pulled toward a collage."""
-    return bool(products) and src_mask is not None \
+    r"""Whether an edit is pulled toward a collage.
+
+    Args:
+        masked: whether the product's place is known, or looked for.
+    """
+    return bool(products) and masked \
         and edit.collage_zeta_scale > 0 \
         and 'goal' in EDIT_METHODS[edit.edit_method].options
 
@@ -135,26 +144,29 @@ class EditSteps(WanPipeline):
     def place(
         self,
         scene: Scene,
-        src_mask: torch.Tensor,
+        src_mask: torch.Tensor | None,
         edit: EditConfig,
         products: Sequence[Product],
         progress: Progress,
     ) -> tuple[Region, torch.Tensor | None]:
-        r"""A given mask's region, and the latent that the edit is pulled to.
+        r"""A mask's region, and the latent that the edit is pulled to.
 
         With a collage the region is that of old and new product, and only
         there does the latent [C, T, h, w] differ from the template's; without
         one it is None.
 
         Args:
-            src_mask: [1 or F, H, W], 1 where the template's product is.
+            src_mask: [1 or F, H, W], 1 where the template's product is; None,
+                as of `find`, for everywhere.
 
         Raises:
             ValueError: the mask does not fit, or marks nothing.
         """
+        if src_mask is None:
+            return Region.everywhere(scene.latent), None
         region = Region.given(
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
-        if not pastes(edit, products, src_mask):
+        if not pastes(edit, products, masked=True):
             return region, None
         frames, height, width = scene.video.shape[1:]
         video, alpha = collage(
@@ -231,11 +243,8 @@ class EditSteps(WanPipeline):
         progress: Progress,
         inputs: Inputs = NOTHING,
         windows: Sequence[slice] = WHOLE,
-    ) -> Region:
-        r"""The automatic mask (method.md 6).
-
-        From the words' cross-attention, or from the difference of the
-        prompts' velocities on the noised template.
+    ) -> torch.Tensor | None:
+        r"""The automatic mask [F, H, W], 0 or 1; None when nothing tells.
 
         Args:
             inputs: what the model sees of the template.
@@ -245,13 +254,13 @@ class EditSteps(WanPipeline):
                 for name in ('source', 'target')}
         check_common(told, windows)
         with progress.stage('find the product', 1, self.device):
-            region = Region.over(windows, [
+            mask = over_windows(windows, [
                 find_product(
-                    self.denoiser, scene.latent[:, window], told, scene.words,
+                    self.denoiser, part.video, part.latent, told, scene.words,
                     torch.Generator().manual_seed(scene.seed))
-                for window in windows])
+                for part in map(scene.part, windows)])
         # A cell less in one process, and they would go apart.
-        return self.team.first(lambda: region.to('cpu')).to(self.device)
+        return self.team.first(lambda: mask)
 
     def remember(
         self,
@@ -340,7 +349,7 @@ class EditSteps(WanPipeline):
 
         Args:
             v: from `velocity`, or what wraps it.
-            region, goal: from `place` or `find`.
+            region, goal: from `place`.
             start: an edited latent to go back to the template from.
             ref_guide_scale: of the reference's own guidance.
         """

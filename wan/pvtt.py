@@ -14,6 +14,7 @@ import torch
 from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
+from .product.locate import doubts
 from .product.masks import composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
@@ -22,7 +23,7 @@ from .windows import OFF, WindowConfig
 
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
-    'part of it. A mask can be given instead.')
+    'part of it, and has no collage. A mask can be given instead.')
 
 
 def _on_cpu(video: torch.Tensor | None) -> torch.Tensor | None:
@@ -91,8 +92,7 @@ class WanPVTT(EditSteps):
             src_mask: [1 or F, H, W], 1 where the template's product is;
                 found automatically if not given.
             source_blend, target_blend: words of the prompts that name the
-                products; their cross-attention finds the mask. Without
-                them the two prompts' velocities are compared.
+                products; their cross-attention helps to find the mask.
             use_mask: False edits, and reads the reference, everywhere.
             n_prompt: negative prompt of flowedit and sdedit.
             ref_bank: file that keeps the captured bank for further videos.
@@ -149,12 +149,16 @@ class WanPVTT(EditSteps):
                 sight)
         seen = None if use_mask and region is None else sight.seen(region)
         with torch.no_grad(), self.on_device(self.model, offload_model):
-            latent, region = self._edited(
-                scene, edit, ref, photos, region, goal, start, sight, seen,
-                windows.of(scene.latent.size(1)), progress)
+            notes, parts = [], windows.of(scene.latent.size(1))
+            if seen is None:
+                region, goal, notes = self._found(
+                    scene, edit, products, sight.finding, parts, progress)
+                seen = sight.seen(region)
+            latent = self._edited(
+                scene, edit, ref, photos, region, goal, start, seen, parts,
+                progress)
         used = {'mask': region is not None and region.limits,
                 'reference': photos is not None, 'collage': goal is not None}
-        notes = () if region is None or region.found else (NOT_FOUND,)
         del photos  # may hold a bank, whose memory decoding needs
         video = _on_cpu(self.decode(latent, progress))
         back = _on_cpu(self.decode(scene.latent, progress)) \
@@ -164,19 +168,24 @@ class WanPVTT(EditSteps):
         mask = None if region is None else region.pixels(src_video.shape[1:])
         if mask is not None and edit.composite:
             video = composite(video, src_video, mask)
-        return PVTTResult(video, back, mask, edit, ref, used, notes)
+        return PVTTResult(video, back, mask, edit, ref, used,
+                          tuple(notes))
 
-    def _edited(self, scene, edit, ref, photos, region, goal, start, sight,
-                seen, windows, progress):
-        r"""The edited latent, and the region if it had to be found.
+    def _found(self, scene, edit, products, inputs, windows, progress):
+        r"""Region and goal of a mask that is looked for, and notes on it."""
+        mask = self.find(
+            scene, self.conditions(scene), progress, inputs, windows)
+        return *self.place(scene, mask, edit, products, progress), \
+            [NOT_FOUND] if mask is None else doubts(mask)
+
+    def _edited(
+            self, scene, edit, ref, photos, region, goal, start, seen,
+            windows, progress):
+        r"""The edited latent.
 
         No name outlives this: decoding needs the memory.
         """
         conditions = self.conditions(scene)
-        if seen is None:
-            region = self.find(
-                scene, conditions, progress, sight.finding, windows)
-            seen = sight.seen(region)
         slots = None if photos is None else self.remember(
             scene, photos, conditions, edit, ref, region, progress, seen.lead)
         v = self.velocity(
@@ -184,4 +193,4 @@ class WanPVTT(EditSteps):
             edit.batch_branches, seen.lead, scene.seed, windows)
         return self.edit(
             scene, v, edit, progress, region, goal, start,
-            None if slots is None else ref.own_guidance), region
+            None if slots is None else ref.own_guidance)

@@ -81,8 +81,10 @@ def steps_of(groups, fsdp=False):
 
 
 def scene(shape):
+    frames, height, width = shape
     return Scene(
-        torch.zeros(3, 1, 1, 1), draw(4, *shape, seed=1),
+        draw(3, 4 * frames - 3, 8 * height, 8 * width, seed=9).clamp(-1, 1),
+        draw(4, *shape, seed=1),
         {name: draw(5, 12, seed=2 + i)
          for i, name in enumerate(('source', 'target', 'null'))},
         {}, seed=7)
@@ -117,9 +119,10 @@ def edited(
     region, slots = early(shape), None
     windows = cut(shape[0], window or shape[0], 1 if window else 0)
     if find:
-        region = pipe.find(
+        mask = pipe.find(
             replace(seen, words=words or {}), conditions, progress,
             windows=windows)
+        region, _ = pipe.place(seen, mask, edit, (), progress)
     if ref is not None:
         ref = RefConfig(**{'ref_c': (.5,), **ref})
         slots = pipe.remember(

@@ -114,7 +114,6 @@ def test_broken_files(shell, media, broken, tmp_path, capsys, flag, name, told):
     (('--ref_preset', 'phantom', '--ref_bank', 'x'), 'ref_bank cannot keep'),
     (('--collage_zeta_scale', '2'), 'is 2.0, allowed is 0 to 1'),
     (('--collage_zeta_scale', '.1', '--use_mask', 'no'), 'pastes a photo'),
-    (('--collage_zeta_scale', '.1', '--src_mask', ''), 'src_mask missing'),
     (('--ref_stats', 'some'), "invalid choice: 'some'"),
     (('--ref_bank', 'x', '--ref_t', 'match'), 'ref_bank cannot keep'),
     (('--edit_method', 'magic'), "invalid choice: 'magic'"),

@@ -123,13 +123,13 @@ OFF = ('--collage_zeta_scale', 0)
     (('--source_blend', SOURCE.split()[1]), 'source_blend has no effect: '
      'src_mask says where the product is.'),
     (('--mask_grow', 1), None),
-    (('--mask_grow', 1, '--src_mask', ''), 'mask_grow has no effect: without '
-     'src_mask, the automatic mask is wide already.'),
+    (('--mask_grow', 1, '--src_mask', ''), None),
     (('--use_mask', 'false', '--composite', '--target_blend', 'watch'),
      'src_mask, target_blend, composite have no effect: use_mask is false.'),
     (('--ref_preset', 'best'), None),
-    (('--ref_preset', 'best', '--src_mask', ''), 'ref_preset best is made '
-     'for the collage, which is off here: it needs a photo, src_mask and '
+    (('--ref_preset', 'best', '--src_mask', ''), None),
+    (('--ref_preset', 'best', *OFF), 'ref_preset best is made for the '
+     'collage, which is off here: it needs a photo, use_mask and '
      'flowalign.'),
     (('--ref_preset', 'gentle', '--src_mask', ''), None),
     (('--ref_preset', 'phantom'), None),

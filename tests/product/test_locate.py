@@ -4,13 +4,15 @@ import torch
 
 from wan.conditioning import Condition
 from wan.modules.model import WanModel
-from wan.product import locate
 from wan.product.locate import (
+    JUMPS,
+    SIGMAS,
+    TOO_LARGE,
     WordAttention,
-    attention_mask,
+    doubts,
     find_product,
-    refine,
-    velocity_mask,
+    heat,
+    log_odds,
 )
 from wan.velocity import Denoiser
 
@@ -116,109 +118,144 @@ def test_map_needs_a_forward():
         WordAttention([0], LAYERS).map(GRID)
 
 
-# masks
+# the map
 
 
-@pytest.fixture
-def not_grown(monkeypatch):
-    monkeypatch.setattr(locate, 'GROW', 0.)
-
-
-def discs(frames, height, width, radius):
-    r"""A disc that moves right by two cells a frame."""
-    y, x = torch.meshgrid(
+def disc(height, width, radius, x=None):
+    r"""[height, width], 1 in a disc in the middle or at a column."""
+    rows, columns = torch.meshgrid(
         torch.arange(height) + .5, torch.arange(width) + .5, indexing='ij')
-    return torch.stack([
-        (torch.hypot(y - height / 2, x - width / 3 - 2 * t) < radius).float()
-        for t in range(frames)])
+    x = width / 2 if x is None else x
+    return (torch.hypot(rows - height / 2, columns - x) < radius).float()
+
+
+def draws(*shape, seed=0):
+    return torch.randn(shape, generator=torch.Generator().manual_seed(seed))
+
+
+def test_heat_is_the_mean_of_rms():
+    d = torch.zeros(4, 1, 8, 8)
+    d[:, 0, 2:6, 2:6] = torch.tensor([3., -3., 3., -3.])[:, None, None]
+    want = torch.zeros(1, 8, 8)
+    want[:, 2:6, 2:6] = 1.5
+    assert torch.equal(heat([d, 0 * d]), want)
+
+
+def test_words_count_alike_whatever_their_scale():
+    d, words = draws(4, 2, 16, 20), disc(8, 10, 3).expand(2, -1, -1)
+    other = words.flip(2) + draws(2, 8, 10).square()
+    one, two = (heat([d], [words, scale * other + offset])
+                for scale, offset in ((1, 0), (1e-3, 7)))
+    assert (one - two).abs().max() < 1e-3
+
+
+def test_words_lower_the_map_elsewhere():
+    d, words = torch.ones(4, 2, 16, 20), disc(8, 10, 2).expand(2, -1, -1)
+    plain, told = heat([d]), heat([d], [words])
+    assert torch.equal(told[:, 7:9, 9:11], plain[:, 7:9, 9:11])
+    assert (told[:, 0] == .2 * plain[:, 0]).all()
+
+
+@pytest.mark.parametrize('scale, offset', [(1., 0.), (1e-4, 3e-4), (50., -9.)])
+def test_odds_are_cut_between_the_two(scale, offset):
+    truth = disc(60, 104, 14).expand(5, -1, -1)
+    noisy = truth + .1 * draws(5, 60, 104)
+    odds = log_odds(scale * noisy + offset)
+    assert ((odds > 0) == (truth > 0)).float().mean() > .999
+    assert (odds - log_odds(noisy)).abs().max() < .1
+
+
+def test_an_outlier_does_not_hide_the_product():
+    truth = disc(60, 104, 14).expand(5, -1, -1).clone()
+    truth[0, 0, 0] = 40
+    assert torch.equal(log_odds(truth) > 0, truth > 0)
+
+
+@pytest.mark.parametrize('values', [
+    torch.zeros(2, 8, 8), torch.full((2, 8, 8), 1e-5),
+    torch.full((2, 8, 8), 7.) + 1e-7, torch.full((2, 8, 8), torch.nan)])
+def test_degenerate_maps_tell_nothing(values):
+    assert log_odds(values) is None
+
+
+# the mask
+
+
+class Told:
+    r"""In place of the model: its velocities tell a place apart.
+
+    Args:
+        truth: [T, h, w], 1 where the prompts' velocities differ.
+    """
+    share = None
+
+    def __init__(self, model, truth):
+        self.model, self.truth, self.asked = model, truth, []
+
+    def timestep(self, sigma):
+        return sigma
+
+    def __call__(self, latents, t, condition, cross=None):
+        self.asked.append((t, condition))
+        return [(self.truth + .05) * (condition == 'target')
+                * torch.ones_like(x) for x in latents]
+
+
+def found(denoiser, video, latent, seed=0, words=None):
+    return find_product(
+        denoiser, video, latent, {'source': 'source', 'target': 'target'},
+        words or {}, torch.Generator().manual_seed(seed))
+
+
+def template():
+    r"""A red disc on grey, its mask, and cells that differ around it."""
+    mask = disc(64, 96, 14)
+    red = torch.tensor([.9, -.7, -.7])[:, None, None]
+    frame = torch.where(mask > 0, red, torch.full((3, 64, 96), .1))
+    video = frame[:, None].expand(-1, 5, -1, -1) + .03 * draws(3, 5, 64, 96)
+    return video, mask.expand(5, -1, -1), disc(8, 12, 2.4).expand(2, -1, -1)
 
 
 def overlap(a, b):
     return float((a * b).sum() / torch.maximum(a, b).sum())
 
 
-@pytest.mark.parametrize('scale, offset', [(1., 0.), (1e-4, 3e-4), (50., -9.)])
-def test_attention_mask_finds_a_disc(scale, offset, monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    tokens = discs(5, 30, 52, 7)
-    noisy = tokens + 0.3 * torch.randn(tokens.shape, generator=generator)
-    grown = attention_mask([scale * noisy + offset], (16, 5, 60, 104))
-    monkeypatch.setattr(locate, 'GROW', 0.)
-    got = attention_mask([scale * noisy + offset], (16, 5, 60, 104))
-    assert set(got.unique().tolist()) == {0., 1.}
-    assert overlap(got, discs_on_latent(tokens)) > 0.85
-    assert (grown >= got).all() and grown.sum() > 1.2 * got.sum()
-
-
-def discs_on_latent(tokens):
-    return tokens.repeat_interleave(2, 1).repeat_interleave(2, 2)
-
-
-def test_maps_count_alike():
-    a, b = discs(3, 16, 20, 4), discs(3, 16, 20, 4).flip(2)
-    shape = (3, 32, 40)
-    assert torch.equal(attention_mask([a, b], shape),
-                       attention_mask([a, 1e-3 * b + 7], shape))
-
-
-def test_an_outlier_does_not_hide_the_product(not_grown):
-    tokens = discs(5, 30, 52, 7)
-    tokens[0, 0, 0] = 40
-    got = attention_mask([tokens], (5, 60, 104))
-    assert overlap(got, discs_on_latent(discs(5, 30, 52, 7))) > 0.85
-
-
-def test_velocity_mask_finds_a_disc(monkeypatch):
-    generator = torch.Generator().manual_seed(0)
-    truth = discs(5, 60, 104, 14)
-    differences = [
-        (truth + 0.3) * torch.randn(16, 5, 60, 104, generator=generator)
-        for _ in range(2)]
-    grown = velocity_mask(differences)
-    monkeypatch.setattr(locate, 'GROW', 0.)
-    got = velocity_mask(differences)
-    assert overlap(got, truth) > 0.9
-    assert (grown >= got).all()
-
-
-def test_velocity_mask_is_the_mean_of_rms():
-    d = torch.zeros(4, 1, 8, 8)
-    d[:, 0, 2:6, 2:6] = torch.tensor([3., -3., 3., -3.])[:, None, None]
-    one = d.square().mean(0).sqrt()
-    assert one.max() == 3
+def test_the_mask_is_sharper_than_the_map(model):
+    video, truth, cells = template()
+    rough = cells[:1].repeat_interleave(8, 1).repeat_interleave(8, 2)
+    denoiser = Told(model, cells)
+    mask = found(denoiser, video, torch.zeros(16, 2, 8, 12))
+    assert mask.shape == truth.shape
+    assert overlap(rough[0], truth[0]) < .65
+    assert overlap(mask, truth) > .95
+    assert denoiser.asked == [
+        (sigma, name) for sigma in SIGMAS for name in ('source', 'target')]
     assert torch.equal(
-        velocity_mask([d, 0 * d]), refine(one / 2))
+        mask, found(Told(model, cells), video, torch.zeros(16, 2, 8, 12)))
 
 
-def test_refine_grows_by_a_share_of_the_frame(monkeypatch):
-    monkeypatch.setattr(locate, 'SMOOTH', 0.)
-    monkeypatch.setattr(locate, 'GROW', 0.05)
-    heat = torch.zeros(1, 40, 40)
-    heat[:, 10:20, 10:20] = 1
-    want = torch.zeros(1, 40, 40)
-    want[:, 8:22, 8:22] = 1
-    assert torch.equal(refine(heat), want)
-
-
-@pytest.mark.parametrize('heat', [
-    torch.zeros(2, 8, 8), torch.full((2, 8, 8), 1e-5),
-    torch.full((2, 8, 8), 7.) + 1e-7, torch.full((2, 8, 8), torch.nan)])
-def test_degenerate_maps_tell_nothing(heat):
-    assert refine(heat) is None
-
-
-def test_a_mask_of_everything_tells_nothing(monkeypatch):
-    heat = torch.rand(1, 8, 8, generator=torch.Generator().manual_seed(0))
-    assert refine(heat) is not None
-    monkeypatch.setattr(locate, 'GROW', 1.)
-    assert refine(heat) is None
-
-
-def test_a_product_that_is_not_found_is_everywhere(model):
-    x = inputs(1)['x'][0]
+@pytest.mark.parametrize('words', [{}, {'source': [1]},
+                                   {'source': [1], 'target': [2, 3]}])
+def test_equal_prompts_tell_nothing(model, words):
     text = Condition(tuple(embeddings()))
-    region = find_product(
-        Denoiser(model), x, {'source': text, 'target': text}, {},
-        torch.Generator().manual_seed(0))
-    assert not region.found and not region.limits
-    assert torch.equal(region.cells, torch.ones(2, 6, 8))
+    assert find_product(
+        Denoiser(model), torch.zeros(3, 5, 48, 64), inputs(1)['x'][0],
+        {'source': text, 'target': text}, words,
+        torch.Generator().manual_seed(0)) is None
+
+
+def moving(*columns):
+    return torch.stack([disc(40, 80, 8, x) for x in columns])
+
+
+def test_a_steady_mask_is_not_doubted():
+    assert doubts(moving(20, 22, 24, 26)) == []
+    assert doubts(moving(20)) == []
+
+
+@pytest.mark.parametrize('mask, told', [
+    (moving(20, 22, 60, 62), JUMPS.format(1)),
+    (torch.cat([moving(20, 21), torch.zeros(2, 40, 80)]), JUMPS.format(2)),
+    (torch.ones(3, 40, 80), TOO_LARGE.format(3))])
+def test_a_doubtful_mask_is_told(mask, told):
+    assert doubts(mask) == [told]

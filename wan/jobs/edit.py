@@ -105,7 +105,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
         mask = read_src_mask(inputs, info, size, frames, checkpoint)
-    facts = Facts(inputs, options, edit, ref, pastes(edit, products, mask))
+    facts = Facts(inputs, options, edit, ref, pastes(
+        edit, products, options.use_mask))
     back = _reverse(facts, size, frames, checkpoint)
     if info.has_audio:
         sound = read_sound(
@@ -166,7 +167,7 @@ def _check_required(inputs: EditInputs, options: EditOptions) -> None:
 
 def _check_reference(settings: Settings, photos: int, depth: int) -> None:
     r"""Check that what is said of the photos fits them and the model."""
-    inputs, options = settings[EditInputs], settings[EditOptions]
+    options = settings[EditOptions]
     edit, ref = settings[EditConfig], settings[RefConfig]
     if photos:
         ref.check_photos(photos)
@@ -179,12 +180,11 @@ def _check_reference(settings: Settings, photos: int, depth: int) -> None:
             "ref_rope box needs the product's place in the video, which "
             'use_mask false does not look for.')
     if 'collage_zeta_scale' in settings.given and edit.collage_zeta_scale \
-            and not (photos and options.use_mask and inputs.src_mask):
+            and not (photos and options.use_mask):
         raise ValueError(
             f'collage_zeta_scale {edit.collage_zeta_scale} pastes a photo '
-            f'into a given mask, but use_reference is '
-            f'{options.use_reference}, use_mask {options.use_mask} and '
-            f'src_mask {inputs.src_mask or "missing"}.')
+            f'into the mask, but use_reference is {options.use_reference} '
+            f'and use_mask {options.use_mask}.')
     if options.ref_bank and ref.matched:
         raise ValueError('ref_bank cannot keep what ref_t match refills.')
 

@@ -29,7 +29,7 @@ class EditInputs:
         n_prompt: what not to show, for flowedit and sdedit (default: the
             model's own).
         src_mask: video or image, white where the template's product is
-            (default: found by the model, the automatic mask).
+            (default: found by the model and by colours).
         source_blend: words of source_prompt that name the product, to find
             the mask by.
         target_blend: words of target_prompt that name the product.
@@ -162,8 +162,6 @@ IDLE = (
          lambda f: not f.options.use_mask, 'use_mask is false'),
     Idle(('source_blend', 'target_blend'), lambda f: f.inputs.src_mask,
          'src_mask says where the product is'),
-    Idle(('mask_grow',), lambda f: not f.inputs.src_mask,
-         'without src_mask, the automatic mask is wide already'),
     Idle(ZETAS, lambda f: 'zeta' not in f.method.options,
          'only flowalign pulls toward the template'),
     Idle(('fg_zeta_scale',), lambda f: f.collage,
@@ -232,5 +230,5 @@ def preset_notes(facts: Facts) -> list[str]:
                 f'is false.']
     if not facts.collage and PRESETS[preset].get('collage_zeta_scale'):
         return [f'ref_preset {preset} is made for the collage, which is off '
-                f'here: it needs a photo, src_mask and flowalign.']
+                f'here: it needs a photo, use_mask and flowalign.']
     return []

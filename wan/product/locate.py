@@ -1,8 +1,8 @@
 r"""Where the product is in the template video, if no mask is given.
 
-By the cross-attention to the words that name it, or by the difference that
-the prompts make to the velocity. Either is a map of the video that `refine`
-turns into a mask.
+The difference that the prompts make to the velocity, and the cross-attention
+to the words that name the product, are a rough map of the video. `segment`
+makes it a mask.
 """
 import math
 from collections.abc import Mapping, Sequence
@@ -14,8 +14,9 @@ from ..conditioning import Condition
 from ..modules.rope import token_grid
 from ..modules.slots import CrossSlot, Share
 from ..velocity import Denoiser
-from .filters import blur, dilate, otsu
-from .masks import Region
+from .filters import otsu
+from .masks import by_frames
+from .mixture import segment
 
 # Blocks of a model of 30 whose cross-attention shows where a word is.
 MIDDLE_LAYERS = (11, 17)
@@ -26,11 +27,19 @@ SIGMAS = (0.8, 0.6)
 
 # Ends of a map's values: what lies beyond are outliers.
 QUANTILES = (0.01, 0.999)
-# Standard deviation of the blur over time, in latent frames.
-TIME_BLUR = 0.5
-# Blur (standard deviation) and dilation of the mask as shares of the frame's
-# shorter side: it is to stay coarse, see `mask_to_latent`.
-SMOOTH, GROW = 0.03, 0.03
+# How little the words can leave of the velocities' map, and how steeply the
+# log-odds rise with the map around its cut.
+WORDS_LEAVE, SLOPE = 0.2, 4.
+# A mask of more than this share of a frame, or that has less than this in
+# common with the next frame's, is doubted.
+LARGE, STEADY = 0.5, 0.3
+
+TOO_LARGE = (
+    'The mask that was found covers more than half of the picture in {} '
+    'frames: look at it, and give src_mask if it is wrong.')
+JUMPS = (
+    'The mask that was found jumps, or is empty, at {} of the frames: look at '
+    'it, and give src_mask if it is wrong.')
 
 
 class WordAttention:
@@ -103,23 +112,25 @@ class WordAttention:
 
 def find_product(
     denoiser: Denoiser,
+    video: torch.Tensor,
     latent: torch.Tensor,
     conditions: Mapping[str, Condition],
     words: Mapping[str, Sequence[int]],
     generator: torch.Generator,
-) -> Region:
+) -> torch.Tensor | None:
     r"""The product's place in a template, from what the model sees in it.
 
     Args:
         denoiser: the model.
-        latent: the template, [C, T, h, w]; it is noised here.
+        video: the template, [3, F, H, W] in [-1, 1].
+        latent: of it, [C, T, h, w]; it is noised here.
         conditions: of the prompts 'source' and 'target'.
         words: for either prompt, or one of them, the positions of the words
-            that name the product. Without any, the velocities are compared.
+            that name the product, if they are known.
         generator: of the noise.
 
     Returns:
-        The region; everything, and not `found`, when nothing tells.
+        [F, H, W] on the CPU, 0 or 1; None when nothing tells.
     """
     model = denoiser.model
     probes = {
@@ -134,76 +145,68 @@ def find_product(
         v = {
             name: denoiser(
                 [x], denoiser.timestep(sigma), conditions[name],
-                cross=probes[name].slots if probes else None)[0]
-            for name in probes or ('source', 'target')}
-        if not probes:
-            differences.append(v['target'] - v['source'])
-    if not probes:
-        cells = velocity_mask(differences)
-    else:
-        grid = token_grid(latent.shape, model.patch_size)
-        cells = attention_mask(
-            [probe.map(grid) for probe in probes.values()], latent.shape)
-    if cells is None:
-        return Region(torch.ones(latent.shape[1:]).to(latent), found=False)
-    return Region(cells)
+                cross=probes[name].slots if name in probes else None)[0]
+            for name in ('source', 'target')}
+        differences.append(v['target'] - v['source'])
+    grid = token_grid(latent.shape, model.patch_size)
+    odds = log_odds(heat(
+        differences, [probe.map(grid) for probe in probes.values()]))
+    if odds is None:
+        return None
+    return segment(video.cpu(), by_frames(odds.cpu(), video.size(1)))
 
 
-def attention_mask(
-    maps: Sequence[torch.Tensor],
-    latent_shape: Sequence[int],
-) -> torch.Tensor | None:
-    r"""The product's place from the attention to its words.
+def heat(
+    differences: Sequence[torch.Tensor], maps: Sequence[torch.Tensor] = ()
+) -> torch.Tensor:
+    r"""High at the product.
 
     Args:
-        maps: [f, h, w] in tokens, one for each group of words; each counts
-            alike, whatever its size.
-        latent_shape: ends in (T, h, w).
+        differences: [C, T, h, w], the prompts' velocities, target minus
+            source without guidance, at some sigmas or noises.
+        maps: [f, h, w] in tokens, the attention to each prompt's words; each
+            counts alike, whatever its size.
 
     Returns:
-        As of `refine`.
+        [T, h, w], at least 0.
     """
-    mean = sum(_normalised(m.float()) for m in maps) / len(maps)
-    heat = F.interpolate(
-        mean[None, None], tuple(latent_shape[-3:]), mode='trilinear')
-    return refine(heat[0, 0])
+    total = sum(d.float().square().mean(0).sqrt() for d in differences)
+    if maps:
+        looked = sum(_normalised(m.float()) for m in maps) / len(maps)
+        looked = F.interpolate(
+            looked[None, None], tuple(total.shape), mode='trilinear')[0, 0]
+        total = total * looked.sqrt().clamp_min(WORDS_LEAVE)
+    return total / len(differences)
 
 
-def velocity_mask(
-    differences: Sequence[torch.Tensor]
-) -> torch.Tensor | None:
-    r"""The product's place from where two prompts' velocities differ.
-
-    Args:
-        differences: [C, T, h, w], target minus source without guidance, at
-            some sigmas or noises.
-
-    Returns:
-        As of `refine`.
-    """
-    heat = sum(d.float().square().mean(0).sqrt() for d in differences)
-    return refine(heat / len(differences))
-
-
-def refine(heat: torch.Tensor) -> torch.Tensor | None:
-    r"""A map that is high at the product to a mask: blur, cut, dilate.
+def log_odds(heat: torch.Tensor) -> torch.Tensor | None:
+    r"""A map of any scale to log-odds of the product, 0 at the map's cut.
 
     It is cut between its lowest and highest value, outliers aside, where
     Otsu's method separates them best.
 
     Args:
-        heat: [T, h, w], of any scale.
+        heat: [T, h, w].
 
     Returns:
-        [T, h, w], 0 or 1; None when the map tells nothing apart.
+        The same shape; None when the map tells nothing apart.
     """
-    side = min(heat.shape[1:])
-    heat = blur(heat.float(), TIME_BLUR, 0)
-    for dim in (1, 2):
-        heat = blur(heat, SMOOTH * side, dim)
-    heat = _normalised(heat)
-    mask = dilate((heat > otsu(heat)).float(), math.ceil(GROW * side))
-    return None if mask.min() == mask.max() else mask
+    values = _normalised(heat)
+    if not values.any():
+        return None
+    cut = otsu(values)
+    return SLOPE * (values - cut) / max(cut, 0.1)
+
+
+def doubts(mask: torch.Tensor) -> list[str]:
+    r"""What is odd about a mask [F, H, W] that was found, and what to do."""
+    large = int((mask.mean((1, 2)) > LARGE).sum())
+    now, then = mask[1:], mask[:-1]
+    common = (now * then).sum((1, 2)) \
+        / torch.maximum(now, then).sum((1, 2)).clamp_min(1)
+    jumps = int((common < STEADY).sum())
+    return [note.format(count) for note, count in (
+        (TOO_LARGE, large), (JUMPS, jumps)) if count]
 
 
 def _normalised(heat: torch.Tensor) -> torch.Tensor:

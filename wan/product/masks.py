@@ -44,23 +44,9 @@ class Region:
         return cls(dilate(mask_to_latent(mask, latent_shape), grow))
 
     @classmethod
-    def over(
-        cls, windows: Sequence[slice], regions: Sequence['Region']
-    ) -> 'Region':
-        r"""Of a video whose windows have these: where any of them is.
-
-        Windows in which nothing was found have no part in it, unless none
-        has anything.
-        """
-        if len(regions) == 1:
-            return regions[0]
-        found = any(region.found for region in regions)
-        first = regions[0].cells
-        cells = first.new_zeros(windows[-1].stop, *first.shape[1:])
-        for window, region in zip(windows, regions, strict=True):
-            if region.found or not found:
-                cells[window] = torch.maximum(cells[window], region.cells)
-        return cls(cells, found)
+    def everywhere(cls, latent: torch.Tensor) -> 'Region':
+        r"""Of a latent [C, T, h, w] of which nothing is told apart."""
+        return cls(torch.ones_like(latent[0]), found=False)
 
     @property
     def limits(self) -> bool:
@@ -89,6 +75,42 @@ class Region:
     def pixels(self, video_shape: Sequence[int]) -> torch.Tensor:
         r"""[F, H, W] on the CPU, for a video [3, F, H, W]."""
         return upsample_mask(self.cells.cpu(), video_shape)
+
+
+def frames_of(window: slice) -> slice:
+    r"""The frames of a window of latent frames, as a clip of its own.
+
+    Its first latent frame stands for one frame, the last of its four.
+    """
+    first = TIME_STRIDE * (window.start or 0)
+    return slice(first, None if window.stop is None
+                 else TIME_STRIDE * (window.stop - 1) + 1)
+
+
+def over_windows(
+    windows: Sequence[slice], masks: Sequence[torch.Tensor | None]
+) -> torch.Tensor | None:
+    r"""The mask of a video whose windows have these: where any of them is.
+
+    Args:
+        windows: of latent frames.
+        masks: [F, H, W] of each, None where nothing was found.
+
+    Returns:
+        [F, H, W] of the video; None when nothing was found in any.
+    """
+    if len(masks) == 1:
+        return masks[0]
+    found = [(frames_of(window), mask) for window, mask in zip(
+        windows, masks, strict=True) if mask is not None]
+    if not found:
+        return None
+    first = found[0][1]
+    whole = first.new_zeros(
+        frames_of(windows[-1]).stop, *first.shape[1:])
+    for frames, mask in found:
+        whole[frames] = torch.maximum(whole[frames], mask)
+    return whole
 
 
 def mask_to_latent(
@@ -136,8 +158,13 @@ def upsample_mask(
     A right inverse of `mask_to_latent`, which merges the frames of a cell.
     """
     frames, *size = video_shape[-3:]
-    mask = mask.float().repeat_interleave(TIME_STRIDE, 0)[-frames:]
+    mask = by_frames(mask.float(), frames)
     return F.interpolate(mask[:, None], size, mode='nearest')[:, 0]
+
+
+def by_frames(cells: torch.Tensor, frames: int) -> torch.Tensor:
+    r"""[T, h, w] by latent frames to [F, h, w] by frames of the video."""
+    return cells.repeat_interleave(TIME_STRIDE, 0)[-frames:]
 
 
 def token_mask(

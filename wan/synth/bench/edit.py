@@ -80,6 +80,7 @@ class PairEditor:
         self.pipe, self.pair = pipe, pair
         self.progress = Progress()
         self.answers: dict[bytes, Tensor] = {}
+        self.masks: dict[tuple, Tensor | None] = {}
         self.places: dict[tuple, tuple[Region, Tensor | None]] = {}
 
     @cached_property
@@ -156,24 +157,29 @@ class PairEditor:
         r"""The row's region, and the latent it is pulled to inside."""
         if row.mask == 'none':
             return None, None
-        given = row.mask == 'true'
         pasted = row.ref is not None and pastes(
-            row.edit, [self.photos[photo]], self.regions[1] if given else None)
+            row.edit, [self.photos[photo]], masked=True)
         # A given mask does not depend on the prompts.
         key = (row.mask, row.edit.mask_grow, pasted and photo,
-               given or row.caption)
+               row.mask == 'true' or row.caption)
         if key not in self.places:
-            scene = self.scenes[row.caption]
-            if given:
-                self.places[key] = self.pipe.place(
-                    scene, self.regions[1], row.edit,
-                    [self.photos[photo]] if pasted else [], self.progress)
-            else:
-                if row.mask == 'velocity':
-                    scene = replace(scene, words={})
-                self.places[key] = self.pipe.find(
-                    scene, self.pipe.conditions(scene), self.progress), None
+            self.places[key] = self.pipe.place(
+                self.scenes[row.caption], self.mask(row), row.edit,
+                [self.photos[photo]] if pasted else [], self.progress)
         return self.places[key]
+
+    def mask(self, row: Row) -> Tensor | None:
+        r"""The old product's mask [T, H, W], given or found."""
+        if row.mask == 'true':
+            return self.regions[1]
+        key = row.mask, row.caption
+        if key not in self.masks:
+            scene = self.scenes[row.caption]
+            if row.mask == 'velocity':
+                scene = replace(scene, words={})
+            self.masks[key] = self.pipe.find(
+                scene, self.pipe.conditions(scene), self.progress)
+        return self.masks[key]
 
     def _edited(
         self, row: Row, photo: str, region: Region | None, goal: Tensor | None

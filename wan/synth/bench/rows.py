@@ -138,6 +138,8 @@ MAIN: tuple[Row, ...] = (
     BEST,
     replace(PLAIN, name='refdrop_found', mask='velocity',
             title='RefDrop, t 0, c 0.5, mask found'),
+    replace(BEST, name='best_found', mask='velocity',
+            title='RefDrop and collage, best settings, mask found'),
 )
 QUICK: tuple[Row, ...] = tuple(
     replace(row, edit=replace(row.edit, sample_steps=QUICK_STEPS))
