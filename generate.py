@@ -6,6 +6,8 @@ from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+import torch
+
 from wan import jobs
 from wan.configs import WAN_CONFIGS
 from wan.distributed.groups import from_first, local_device, processes
@@ -164,6 +166,15 @@ def execute(job: Job, dry_run: bool = False) -> None:
         jobs.execute(job)
 
 
+def _own_device(argv: Sequence[str] | None) -> torch.device:
+    r"""Of this process; flags that are wrong are told of by the first."""
+    try:
+        named = parse_args(argv).given.get('device') or ''
+    except ValueError:
+        named = ''
+    return torch.device('cpu') if named == 'cpu' else local_device()
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     r"""Exit code: 0 done, 2 bad input, 1 fault, 130 interrupted,
     143 terminated.
@@ -178,7 +189,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if not several():
             command = parse_args(argv)
             return prepare(command), command.dry_run
-        together.enter_context(processes(local_device()))
+        together.enter_context(processes(_own_device(argv)))
         command = from_first(lambda: parse_args(argv))
         return prepared_together(command), command.dry_run
 

@@ -87,11 +87,14 @@ class Runtime:
         Raises:
             ValueError: a device or an attention back end that it lacks.
         """
+        number = int(os.environ.get('LOCAL_RANK', '0'))
+        alone = os.environ.get('WORLD_SIZE', '1') == '1'
         try:
-            device = torch.device(self.device or default_device(
-                int(os.environ.get('LOCAL_RANK', '0'))))
+            device = torch.device(self.device or default_device(number))
             if device.type not in DEVICES:
                 raise RuntimeError(f'known are {", ".join(DEVICES)}')
+            if device == torch.device('cuda') and not alone:
+                device = torch.device('cuda', number)
             torch.empty(0, device=device)
         except (RuntimeError, AssertionError) as error:
             reason = str(error).splitlines()[0].rstrip('.')
@@ -100,7 +103,6 @@ class Runtime:
             ) from error
         check_backend(self.attention)
         dtype = self.dtype or str(default_dtype(device)).removeprefix('torch.')
-        alone = os.environ.get('WORLD_SIZE', '1') == '1'
         sizes = {name: 1 for name in ('ulysses_size', 'ring_size')
                  if alone and getattr(self, name) == 'auto'}
         return replace(

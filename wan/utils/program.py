@@ -74,8 +74,10 @@ def run_program(
     where = f'rank {rank()}: ' if rank() else ''
 
     def fail(code, message, error=None):
-        if getattr(error, 'told', False):  # by the process that it is from
-            return code
+        if getattr(error, 'told', False):
+            # By the process that it is from, which is to end first: whoever
+            # started them ends the others then, and might end it too soon.
+            return 143 if _ended_by_agent() else code
         with suppress(OSError, ValueError):  # it is full, or nobody reads
             print(f'{name}: error: {where}{" ".join(message.split())}',
                   file=sys.stderr, flush=True)
