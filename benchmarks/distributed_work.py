@@ -4,6 +4,7 @@ import ctypes
 import json
 import math
 import re
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -165,8 +166,9 @@ def measured(args, groups: Groups, fsdp: bool) -> dict:
     found['sent'] = sent.bytes
     found['expected'] = evaluation_of(args, model).sent_a_step(
         mesh, args.branches, fsdp)
-    found['seconds'] = min(
-        timed(lambda: step(size), groups.device) for _ in range(args.rounds))
+    found['seconds'], found['busy'] = map(min, zip(*(
+        timed(lambda: step(size), groups.device)
+        for _ in range(args.rounds)), strict=True))
     found['peak'] = common.peak_memory_of(lambda: step(size), groups.device)
     return found
 
@@ -179,10 +181,13 @@ def evaluation_of(args, model: torch.nn.Module) -> scaling.Evaluation:
         itemsize * scaling.spread_numbers(model), itemsize)
 
 
-def timed(fn: Callable[[], object], device: torch.device) -> float:
-    r"""Seconds of what all processes begin together."""
+def timed(
+    fn: Callable[[], object], device: torch.device
+) -> tuple[float, float]:
+    r"""Seconds of what all processes begin together, and of this one's CPU."""
     dist.barrier()
-    return common.seconds(fn, device)
+    start = time.process_time()
+    return common.seconds(fn, device), time.process_time() - start
 
 
 def work(rank: int, args, name: str) -> None:
