@@ -1,17 +1,21 @@
 r"""Command line of Wan2.1: flags to settings, settings to a row of TASKS."""
+import os
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from wan import jobs
 from wan.configs import WAN_CONFIGS
+from wan.distributed.groups import from_first, local_device, processes
 from wan.experiments.files import experiment_task, read_experiment
 from wan.jobs.preparing import setting_names
+from wan.jobs.settings import JobSettings
 from wan.jobs.task import Job, Task
 from wan.tasks import TASKS
 from wan.utils.flags import MAX_NUMBER, add_flags, given_flags, heading
-from wan.utils.program import Parser, run_program, use_utf8
+from wan.utils.program import Parser, rank, run_program, several, use_utf8
 
 
 def _defaults(task: str) -> Mapping[str, object]:
@@ -123,6 +127,24 @@ def prepare(command: Command) -> Job:
     return jobs.prepare(TASKS, command.task, command.given, command.reads)
 
 
+def prepared_together(command: Command) -> Job:
+    r"""`prepare` in each of several processes, the same job in all.
+
+    The first checks, draws what is not given, and tells what is wrong.
+    """
+    kept: list[Job] = []
+
+    def first() -> dict[str, object]:
+        kept.append(prepare(command))
+        job = kept[0]
+        return {'base_seed': job.settings[JobSettings].base_seed,
+                'save_file': str(job.save_file)}
+
+    drawn = from_first(first)
+    return kept[0] if kept else prepare(replace(
+        command, given={**command.given, **drawn}))
+
+
 def generate(args: Command) -> None:
     r"""Check one job and run it, or print its plan.
 
@@ -135,7 +157,9 @@ def generate(args: Command) -> None:
 def execute(job: Job, dry_run: bool = False) -> None:
     r"""Run a checked job, or print its plan, the prompts extended."""
     if dry_run:
-        print(jobs.plan(jobs.begin(job)))
+        text = jobs.plan(jobs.begin(job))
+        if rank() == 0:
+            print(text)
     else:
         jobs.execute(job)
 
@@ -145,13 +169,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     143 terminated.
     """
 
-    def check() -> tuple[Job, bool]:
-        command = parse_args(argv)
-        return prepare(command), command.dry_run
+    if rank() and {'-h', '--help'} & set(sys.argv[1:] if argv is None
+                                         else argv):
+        return 0
+    together = ExitStack()
 
-    return run_program(
+    def check() -> tuple[Job, bool]:
+        if not several():
+            command = parse_args(argv)
+            return prepare(command), command.dry_run
+        together.enter_context(processes(local_device()))
+        command = from_first(lambda: parse_args(argv))
+        return prepared_together(command), command.dry_run
+
+    code = run_program(
         'generate.py', check, lambda checked: execute(*checked),
         'nothing was written')
+    if code and several():
+        os._exit(code)  # the others may be waiting for this one
+    together.close()
+    return code
 
 
 if __name__ == '__main__':

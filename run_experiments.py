@@ -1,4 +1,4 @@
-r"""Run many edits, or a grid of them, with the model loaded once.
+r"""Run many edits, or a grid of them, with the model loaded once a GPU.
 
     python run_experiments.py configs/pvtt/*.yaml --ckpt_dir CHECKPOINT
     python run_experiments.py configs/pvtt/demo.yaml --ckpt_dir CHECKPOINT \
@@ -22,10 +22,13 @@ from pathlib import Path
 
 import generate
 from wan import jobs
-from wan.experiments.batch import check_all, prepare, run_all
+from wan.distributed.groups import world_size
+from wan.experiments.batch import in_turn, run_all
+from wan.experiments.checking import check_all, prepare
 from wan.experiments.experiment import Experiment
 from wan.experiments.files import read_experiment, sweep_keys
 from wan.experiments.sweep import Point, grid, read_sweeps
+from wan.experiments.workers import in_workers, worker_devices
 from wan.jobs.preparing import setting_names
 from wan.jobs.task import Task
 from wan.tasks import TASKS
@@ -51,6 +54,10 @@ def build_parser() -> Parser:
         '--sweep', action='append', default=[], metavar='KEY=A,B,...',
         help="values to try of an experiment file's key; several sweeps make "
         "a grid; where a value has commas: KEY='A,B;C'")
+    group.add_argument(
+        '--workers', default='auto', metavar='N',
+        help='experiments that run at once, each in a process with a GPU and '
+        'a model of its own; auto is one for each GPU (default: %(default)s)')
     return parser
 
 
@@ -77,6 +84,11 @@ def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
     parser = build_parser()
     flags, args = given_flags(
         parser.parse_intermixed_args, argv, setting_names(ABLE))
+    if world_size() > 1:
+        raise ValueError(
+            f'torchrun has started {world_size()} processes: start '
+            f'run_experiments.py without it; --workers uses several GPUs.')
+    args.devices = worker_devices(args.workers, flags.get('device'))
     row = ABLE[args.task]
     read = reader(row, flags)
     files = [name for text in args.files for name in _named(text)]
@@ -102,7 +114,10 @@ def run(checked: tuple[argparse.Namespace, list[Experiment]]) -> int:
             if experiment.status == 'waiting':
                 print(jobs.plan(jobs.begin(prepare(experiment))))
     else:
-        run_all(experiments, args.out)
+        waiting = sum(e.status == 'waiting' for e in experiments)
+        devices = args.devices[:waiting]
+        run_all(experiments, args.out, in_turn if len(devices) < 2 else
+                partial(in_workers, devices))
     return int(any(e.status == 'failed' for e in experiments))
 
 

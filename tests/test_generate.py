@@ -258,8 +258,8 @@ def test_dry_run_prints_the_plan_and_reads_no_weights(
     (('--device', 'toaster'), 'device toaster is not usable here'),
     (('--device', 'meta'), 'known are cuda, mps, cpu'),
     (('--attention', 'sage'), "invalid choice: 'sage'"),
-    (('--ulysses_size', 2), 'ulysses_size 2 needs several GPUs'),
-    (('--dit_fsdp',), 'dit_fsdp True needs several GPUs'),
+    (('--ulysses_size', 2), 'ulysses_size 2 needs several processes'),
+    (('--dit_fsdp',), 'dit_fsdp True needs several processes'),
     (('--no_such_flag',), 'unrecognized arguments: --no_such_flag'),
 ))
 def test_bad_values(shell, tmp_path, capsys, bad, told):

@@ -16,6 +16,7 @@ ROOMS = (
     ('wan.modules',),
     ('wan.distributed',),
     ('wan.runtime',),
+    ('wan.team', 'wan.distributed.team'),
     ('wan.samplers', 'wan.conditioning', 'wan.velocity',
      'wan.windows'),
     ('wan.flowalign',),

@@ -35,9 +35,21 @@ def test_what_is_not_there_is_refused(given, told):
 
 
 @pytest.mark.parametrize('given', [
-    {'ulysses_size': 2}, {'ring_size': 2}, {'dit_fsdp': True}])
-def test_several_gpus_are_not_yet(given):
-    with pytest.raises(ValueError, match='needs several GPUs'):
+    {'ulysses_size': 2}, {'ring_size': 2}, {'dit_fsdp': True},
+    {'branch_parallel': 3}])
+def test_what_takes_several_processes_is_refused_in_one(given):
+    with pytest.raises(ValueError, match='needs several processes, and there'):
         Runtime(**given).check_single()
+    assert Runtime(**given).parallel and not Runtime().parallel
     Runtime().check_single()
     assert Runtime(ulysses_size=2, ring_size=3).sp_size == 6
+
+
+def test_what_is_left_open_depends_on_the_processes(monkeypatch):
+    given = Runtime(device='cpu', ulysses_size='auto', ring_size='auto')
+    alone = given.resolved()
+    assert (alone.ulysses_size, alone.ring_size) == (1, 1)
+    assert alone.offload_model
+    monkeypatch.setenv('WORLD_SIZE', '4')
+    several = given.resolved()
+    assert several.ulysses_size == 'auto' and not several.offload_model

@@ -67,7 +67,9 @@ def _imports(path: str) -> Iterator[tuple[str, str]]:
             above = package[:len(package) + 1 - node.level] \
                 if node.level else ()
             module = '.'.join([*above, *filter(None, [node.module])])
-            if module.partition('.')[0] == 'wan':
+            # Several processes are Wan2.1's own affair.
+            if module.partition('.')[0] == 'wan' \
+                    and not module.startswith('wan.distributed.'):
                 yield from ((module, alias.name) for alias in node.names)
 
 

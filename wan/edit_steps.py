@@ -125,13 +125,12 @@ class EditSteps(WanPipeline):
         Raises:
             ValueError: a word is not in its prompt.
         """
-        find = self.text_encoder.tokenizer.token_positions
         given = {'source': (source, source_blend),
                  'target': (target, target_blend)}
-        return {
-            name: find(prompt, words)
-            for name, (prompt, words) in given.items() if words
-        }
+        # One process has the tokenizer.
+        return self.team.first(lambda: {
+            name: self.text_encoder.tokenizer.token_positions(prompt, words)
+            for name, (prompt, words) in given.items() if words})
 
     def place(
         self,
@@ -204,18 +203,22 @@ class EditSteps(WanPipeline):
             file = BankFile.of(
                 ref_bank, self.model, fitted, grid, prompt, ref, scene.seed
             ).made_by(self.model.made_of).loaded(self._networks)
-            kept = file.load(self.device)
-            if kept is not None:
+            found = self.team.first(lambda: file.load('cpu'))
+            if found is not None:
+                kept = tuple(photo.to(self.device) for photo in found)
                 return Photos((), masks, noise_seed, kept=kept)
         latents = tuple(self.encode_video(rgb, progress) for rgb, _ in fitted)
         inputs = tuple(
             NOTHING if sight is None else sight.photo(rgb)
             for rgb, _ in fitted)
-        return Photos(latents, masks, noise_seed, file, inputs=inputs)
+        return Photos(latents, masks, noise_seed,
+                      file if self.rank == 0 else None, inputs=inputs)
 
     @property
     def _networks(self):
-        return self.model, self.vae.model, self.text_encoder.model
+        networks = self.model, self.vae.model
+        return networks if self.text_encoder is None \
+            else (*networks, self.text_encoder.model)
 
     def conditions(self, scene: Scene) -> Conditions:
         r"""Of a scene's prompts; the transformer must be on the device."""
@@ -242,11 +245,13 @@ class EditSteps(WanPipeline):
                 for name in ('source', 'target')}
         check_common(told, windows)
         with progress.stage('find the product', 1, self.device):
-            return Region.over(windows, [
+            region = Region.over(windows, [
                 find_product(
                     self.denoiser, scene.latent[:, window], told, scene.words,
                     torch.Generator().manual_seed(scene.seed))
                 for window in windows])
+        # A cell less in one process, and they would go apart.
+        return self.team.first(lambda: region.to('cpu')).to(self.device)
 
     def remember(
         self,
@@ -312,7 +317,8 @@ class EditSteps(WanPipeline):
             lead: see `Seen`; `seed` is that of its noise.
             windows: of a long clip, see `in_windows`.
         """
-        v = in_windows(self.denoiser, conditions, windows, slots, batch)
+        v = self.team.spread(
+            in_windows(self.denoiser, conditions, windows, slots, batch))
         if lead is None:
             return v
         noise = torch.randn(

@@ -107,16 +107,16 @@ class FramePipeline(WanPipeline):
         super().__init__(
             config, checkpoint_dir, device_id, rank, t5_fsdp, dit_fsdp,
             use_usp, t5_cpu, runtime=runtime)
-        if not init_on_cpu:
+        if not init_on_cpu and self.team.moves(self.model):
             self.model.to(self.device)
 
-    def _assemble(self, parts, config, runtime, rank):
+    def _assemble(self, parts, *rest):
         if parts.model.model_type != self.model_type:
             raise ValueError(
                 f'{type(self).__name__} needs a model of type '
                 f'{self.model_type}, this one is of type '
                 f'{parts.model.model_type}.')
-        super()._assemble(parts, config, runtime, rank)
+        super()._assemble(parts, *rest)
 
     def _between(
         self,

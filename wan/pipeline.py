@@ -19,6 +19,7 @@ from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
 from .runtime import Runtime
 from .samplers import denoise, make_scheduler
+from .team import ALONE, Alone
 from .utils.checkpoint import check_checkpoint, find_weights
 from .utils.progress import Progress
 from .velocity import Denoiser, classifier_free
@@ -31,15 +32,21 @@ def drawn(seed: int) -> int:
 
 
 class Parts(NamedTuple):
-    r"""The networks of a checkpoint; CLIP where it sees images."""
+    r"""The networks of a checkpoint; CLIP where it sees images.
+
+    Of several processes the first may alone have the text encoder.
+    """
     model: WanModel
-    text_encoder: T5EncoderModel
+    text_encoder: T5EncoderModel | None
     vae: WanVAE
     clip: CLIPModel | None = None
 
 
 def load_parts(
-    config: EasyDict, folder: str | Path, runtime: Runtime
+    config: EasyDict,
+    folder: str | Path,
+    runtime: Runtime,
+    team: Alone = ALONE,
 ) -> Parts:
     r"""The networks in a checkpoint folder; what encodes pixels is on the
     device, the others are on the CPU.
@@ -50,21 +57,23 @@ def load_parts(
     """
     check_checkpoint(folder, config)
     folder = Path(folder)
-    model = model_class(folder).from_pretrained(folder, runtime.torch_dtype)
+    model = team.load_model(model_class(folder), folder, runtime)
     if model.needs_image and 'clip_checkpoint' not in config:
         raise ValueError(
             f'Checkpoint {folder} is of type {model.model_type}, which needs '
             f'a config with CLIP; {config.__name__!r} has none.')
     return Parts(
         model,
-        T5EncoderModel(
+        team.encoder(lambda spread: T5EncoderModel(
             text_len=model.text_len, dtype=config.t5_dtype,
             device=torch.device('cpu'),
             checkpoint_path=find_weights(folder / config.t5_checkpoint),
-            tokenizer_path=folder / config.t5_tokenizer),
+            tokenizer_path=folder / config.t5_tokenizer,
+            shard_fn=spread), runtime),
         WanVAE(
             vae_pth=find_weights(folder / config.vae_checkpoint),
-            device=runtime.torch_device, tiling=runtime.vae_tiling),
+            device=runtime.torch_device, tiling=runtime.vae_tiling,
+            share=team.tiles),
         CLIPModel(
             dtype=config.clip_dtype, device=runtime.torch_device,
             checkpoint_path=folder / config.clip_checkpoint)
@@ -97,27 +106,33 @@ class WanPipeline:
                 from the folder's own config.json.
             checkpoint_dir: an official folder, or a small one like it.
             device_id: number of the CUDA device.
-            rank: of this process; only rank 0 gets a result.
-            t5_fsdp, dit_fsdp, use_usp: several GPUs, not in this version.
+            rank: of this process; only rank 0 gets a result. Where there are
+                several, the process group is asked.
+            t5_fsdp, dit_fsdp: spread the weights of the text encoder, and of
+                the transformer, over all processes.
+            use_usp: all processes share a video's tokens.
             t5_cpu: encode text on the CPU.
-            runtime: the machine, in place of the five arguments before it.
+            runtime: the machine, in place of the arguments before it.
 
         Raises:
-            ValueError: incomplete checkpoint, several GPUs asked for, or a
-                device that is not there.
+            ValueError: incomplete checkpoint, processes that are not there or
+                do not fit, or a device that is not there.
             CheckpointError: weights that do not fit.
         """
-        if use_usp:
-            raise ValueError('use_usp needs several GPUs; this version runs '
-                             'on one device.')
         if runtime is None:
+            sizes = 'auto' if use_usp else 1
             runtime = Runtime(
                 device=f'cuda:{device_id}' if device_id else None,
-                t5_cpu=t5_cpu, t5_fsdp=t5_fsdp, dit_fsdp=dit_fsdp)
-        runtime.check_single()
-        runtime = runtime.resolved()
-        self._assemble(
-            load_parts(config, checkpoint_dir, runtime), config, runtime, rank)
+                t5_cpu=t5_cpu, t5_fsdp=t5_fsdp, dit_fsdp=dit_fsdp,
+                ulysses_size=sizes, ring_size=sizes)
+        runtime, team = runtime.resolved(), ALONE
+        if runtime.parallel:
+            from .distributed.team import team_of
+            heads = model_class(checkpoint_dir).empty(checkpoint_dir).num_heads
+            team = team_of(runtime, heads)
+            runtime, rank = team.arranged(runtime), team.rank
+        self._assemble(load_parts(config, checkpoint_dir, runtime, team),
+                       config, runtime, rank, team)
 
     @classmethod
     def of(
@@ -136,7 +151,8 @@ class WanPipeline:
         pipe._assemble(parts, config, (runtime or Runtime()).resolved(), rank)
         return pipe
 
-    def _assemble(self, parts, config, runtime, rank):
+    def _assemble(self, parts, config, runtime, rank, team=ALONE):
+        self.team = team
         self.model, self.text_encoder, self.vae, self.clip = parts
         self.config = config
         self.runtime = runtime
@@ -152,7 +168,8 @@ class WanPipeline:
     def denoiser(self) -> Denoiser:
         r"""The transformer, called as the runtime says."""
         return Denoiser(self.model, self.num_train_timesteps,
-                        self.runtime.attend, self.runtime.sp_size)
+                        self.runtime.attend, self.runtime.sp_size,
+                        self.team.share)
 
     @contextmanager
     def on_device(
@@ -165,6 +182,9 @@ class WanPipeline:
 
         `device` is another one than the pipeline's.
         """
+        if not self.team.moves(module):
+            yield
+            return
         module.to(device or self.device)
         try:
             yield
@@ -201,7 +221,12 @@ class WanPipeline:
 
     def generator(self, seed: int) -> torch.Generator:
         r"""The one source of randomness; a negative seed draws one."""
-        return torch.Generator(device=self.device).manual_seed(drawn(seed))
+        return torch.Generator(device=self.device).manual_seed(
+            self.drawn(seed))
+
+    def drawn(self, seed: int) -> int:
+        r"""`drawn`, the same in all processes."""
+        return self.team.first(lambda: drawn(seed))
 
     def noise(
         self, shape: Sequence[int], generator: torch.Generator
@@ -218,15 +243,22 @@ class WanPipeline:
         progress: Progress,
     ) -> dict[str, torch.Tensor]:
         r"""Prompts by name to their embeddings [L, C], on the device."""
+        with progress.stage('encode text', 1, self.device), torch.no_grad():
+            if self.runtime.t5_fsdp:  # it takes all processes
+                found = self._embeddings(prompts, offload_model)
+            else:
+                found = self.team.first(
+                    lambda: self._embeddings(prompts, offload_model))
+            return {name: u.to(self.device) for name, u in found.items()}
+
+    def _embeddings(self, prompts, offload_model):
+        r"""As of `encode_text`, on the CPU."""
         on_cpu = self.runtime.t5_cpu
         where = torch.device('cpu') if on_cpu else self.device
-        with progress.stage('encode text', 1, self.device), \
-                torch.no_grad(), self.on_device(
-                    self.text_encoder.model, offload_model and not on_cpu,
-                    where):
-            return {
-                name: self.text_encoder([prompt], where)[0].to(self.device)
-                for name, prompt in prompts.items()}
+        with self.on_device(
+                self.text_encoder.model, offload_model and not on_cpu, where):
+            return {name: self.text_encoder([prompt], where)[0].cpu()
+                    for name, prompt in prompts.items()}
 
     def encode_images(
         self,
@@ -282,7 +314,8 @@ class WanPipeline:
                 for name, embedding in embeddings.items()
             }, windows.of(noise.size(1)))
             return denoise(
-                classifier_free(v, guide_scale), noise, scheduler, timesteps,
+                classifier_free(self.team.spread(v), guide_scale), noise,
+                scheduler, timesteps,
                 callback=lambda i, n, x: step(i + 1, n, x))
 
     def encode_video(
@@ -300,8 +333,9 @@ class WanPipeline:
 
         Other ranks than 0 get None.
         """
-        if self.rank != 0:
+        if self.rank != 0 and self.team.tiles is None:
             return None
         with progress.stage('decode', 1, self.device) as step, \
                 torch.no_grad():
-            return self.vae.decode([latent], on_chunk=step)[0]
+            video = self.vae.decode([latent], on_chunk=step)[0]
+        return video if self.rank == 0 else None

@@ -14,7 +14,6 @@ import torch
 from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
-from .pipeline import drawn
 from .product.masks import composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
@@ -24,6 +23,10 @@ from .windows import OFF, WindowConfig
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
     'part of it. A mask can be given instead.')
+
+
+def _on_cpu(video: torch.Tensor | None) -> torch.Tensor | None:
+    return None if video is None else video.cpu()
 
 
 @dataclass(frozen=True)
@@ -127,7 +130,8 @@ class WanPVTT(EditSteps):
         prompts = {'source': source_prompt, 'target': target_prompt,
                    'null': n_prompt or self.sample_neg_prompt}
         scene = self.read(
-            src_video, prompts, words, drawn(seed), offload_model, progress)
+            src_video, prompts, words, self.drawn(seed), offload_model,
+            progress)
         # What the VAE encodes comes before the transformer needs the device.
         start = photos = region = goal = None
         if reverse_from is not None:
@@ -148,14 +152,15 @@ class WanPVTT(EditSteps):
             latent, region = self._edited(
                 scene, edit, ref, photos, region, goal, start, sight, seen,
                 windows.of(scene.latent.size(1)), progress)
-        if self.rank != 0:
-            return None
         used = {'mask': region is not None and region.limits,
                 'reference': photos is not None, 'collage': goal is not None}
         notes = () if region is None or region.found else (NOT_FOUND,)
         del photos  # may hold a bank, whose memory decoding needs
-        video = self.decode(latent, progress).cpu()
-        back = self.decode(scene.latent, progress).cpu() if round_trip else None
+        video = _on_cpu(self.decode(latent, progress))
+        back = _on_cpu(self.decode(scene.latent, progress)) \
+            if round_trip else None
+        if video is None:
+            return None
         mask = None if region is None else region.pixels(src_video.shape[1:])
         if mask is not None and edit.composite:
             video = composite(video, src_video, mask)

@@ -1,4 +1,5 @@
 r"""The machine as one value: where and how a checkpoint is run."""
+import os
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -8,6 +9,9 @@ import torch
 from .modules.backends import BACKENDS, attention, check_backend
 from .utils.flags import check_choices, choice, switch
 
+# Settings of a run of several processes.
+PARALLEL = (
+    'ulysses_size', 'ring_size', 'branch_parallel', 't5_fsdp', 'dit_fsdp')
 DEVICES = ('cuda', 'mps', 'cpu')
 DTYPES = {'bfloat16': torch.bfloat16, 'float32': torch.float32}
 
@@ -49,10 +53,14 @@ class Runtime:
         vae_tiling: encode and decode in tiles: less memory, more time.
         cache_text: keep each prompt's cross-attention keys and values while
             sampling (94 MB a prompt for the 1.3B model).
-        ulysses_size: processes that share the heads; several GPUs: not yet.
-        ring_size: processes that share the tokens; several GPUs: not yet.
-        t5_fsdp: shard the text encoder; several GPUs: not yet.
-        dit_fsdp: shard the transformer; several GPUs: not yet.
+        ulysses_size: processes that share a video's tokens by swapping them
+            for heads, which it must divide; auto takes as many as it can.
+        ring_size: processes that share a video's tokens by passing keys and
+            values around; auto takes the rest.
+        branch_parallel: groups of processes that evaluate different branches
+            of a step.
+        t5_fsdp: spread the text encoder's weights over the processes.
+        dit_fsdp: spread the transformer's weights over the processes.
 
     Raises:
         ValueError: a name that is not known.
@@ -64,8 +72,9 @@ class Runtime:
     t5_cpu: bool = switch()
     vae_tiling: bool = switch()
     cache_text: bool = True
-    ulysses_size: int = 1
-    ring_size: int = 1
+    ulysses_size: int | str = 1
+    ring_size: int | str = 1
+    branch_parallel: int = 1
     t5_fsdp: bool = switch()
     dit_fsdp: bool = switch()
 
@@ -79,7 +88,8 @@ class Runtime:
             ValueError: a device or an attention back end that it lacks.
         """
         try:
-            device = torch.device(self.device or default_device())
+            device = torch.device(self.device or default_device(
+                int(os.environ.get('LOCAL_RANK', '0'))))
             if device.type not in DEVICES:
                 raise RuntimeError(f'known are {", ".join(DEVICES)}')
             torch.empty(0, device=device)
@@ -90,21 +100,32 @@ class Runtime:
             ) from error
         check_backend(self.attention)
         dtype = self.dtype or str(default_dtype(device)).removeprefix('torch.')
+        alone = os.environ.get('WORLD_SIZE', '1') == '1'
+        sizes = {name: 1 for name in ('ulysses_size', 'ring_size')
+                 if alone and getattr(self, name) == 'auto'}
         return replace(
-            self, device=str(device), dtype=dtype,
-            offload_model=self.offload_model is not False)
+            self, device=str(device), dtype=dtype, **sizes,
+            offload_model=alone if self.offload_model is None
+            else self.offload_model)
+
+    @property
+    def parallel(self) -> bool:
+        r"""Whether it is of several processes."""
+        return any(getattr(self, name) != getattr(Runtime, name)
+                   for name in PARALLEL)
 
     def check_single(self) -> None:
         r"""Check that one process is enough.
 
         Raises:
-            ValueError: several GPUs are asked for.
+            ValueError: several are asked for.
         """
-        for name in ('ulysses_size', 'ring_size', 't5_fsdp', 'dit_fsdp'):
-            if getattr(self, name) != getattr(Runtime, name):
+        for name in PARALLEL:
+            value = getattr(self, name)
+            if value not in (getattr(Runtime, name), 'auto'):
                 raise ValueError(
-                    f'{name} {getattr(self, name)} needs several GPUs; this '
-                    f'version runs on one device.')
+                    f'{name} {value} needs several processes, and there is '
+                    f'one: start them with torchrun --nproc_per_node N.')
 
     @property
     def torch_device(self) -> torch.device:
@@ -123,5 +144,5 @@ class Runtime:
 
     @property
     def sp_size(self) -> int:
-        r"""Processes that share a video's tokens."""
+        r"""Processes that share a video's tokens, of a resolved runtime."""
         return self.ulysses_size * self.ring_size

@@ -7,13 +7,14 @@ window's memory, whatever the number of frames.
 
 The first latent frame of a clip holds one picture, all others four. A window
 that starts later begins with one of four, and is not told so: it cannot be by
-its position, as RoPE only knows distances. Instead a window fades in, and has
-the least say where it starts; the frames before have seen what is there.
+its position, as RoPE only knows distances. So what it makes of that frame has
+no weight: the windows before, in which it is one among others, decide alone.
 """
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
+from torch import Tensor
 
 from .conditioning import Condition
 from .utils.flags import unbounded
@@ -32,8 +33,8 @@ class WindowConfig:
     Args:
         window_frames: most frames that the model sees at once, 4n + 1 from 5
             (default: all); a longer clip is computed in windows of so many.
-        window_overlap: frames by which neighbouring windows overlap at least,
-            a multiple of 4, less than window_frames.
+        window_overlap: frames that neighbouring windows share at least, a
+            multiple of 4, less than window_frames; 4 fades nothing.
 
     Raises:
         ValueError: windows that do not fit.
@@ -79,16 +80,19 @@ def cut(frames: int, length: int, overlap: int = 0) -> list[slice]:
     return [slice(start, start + length) for start in starts]
 
 
-def fades(windows: Sequence[slice]) -> list[torch.Tensor]:
-    r"""For each window its weight against those before, [length] in (0, 1].
+def faded(before: Tensor, after: Tensor, shared: int) -> Tensor:
+    r"""One latent from two that share frames, [C, T, h, w].
 
-    A linear ramp over what it shares with the one before, then 1.
+    A linear ramp, from `before` alone in the first shared frame on.
+
+    Args:
+        shared: the number of last frames of `before`, first ones of `after`.
     """
-    stops = [windows[0].start, *(window.stop for window in windows[:-1])]
-    return [
-        ((torch.arange(window.stop - window.start) + 1)
-         / (stop - window.start + 1)).clamp(max=1)
-        for stop, window in zip(stops, windows, strict=True)]
+    at = before.size(1) - shared
+    ramp = torch.arange(shared).to(after)[:, None, None] / max(shared, 1)
+    return torch.cat([
+        before[:, :at], torch.lerp(before[:, at:], after[:, :shared], ramp),
+        after[:, shared:]], dim=1)
 
 
 def windowed(
@@ -96,9 +100,8 @@ def windowed(
 ) -> Velocity:
     r"""The velocities of a clip from those of its windows.
 
-    A window is mixed into those before it by `lerp`. So the weights of a
-    frame sum to one, and where windows agree, their value is kept bit for
-    bit.
+    Each is faded into those before it. So the weights of a frame sum to one,
+    and where windows agree, their value is kept bit for bit.
 
     Args:
         of_window: evaluates the latents of a window. It is asked anew at each
@@ -107,22 +110,16 @@ def windowed(
     """
     if len(windows) == 1:
         return of_window(windows[0])
-    ramps = fades(windows)
 
     def whole(latents, t):
-        out = {name: torch.empty_like(x, dtype=torch.float32)
-               for name, x in latents.items()}
-        for window, ramp in zip(windows, ramps, strict=True):
+        out, stop = {}, 0
+        for window in windows:
             parts = {id(x): x[:, window] for x in latents.values()}
             found = of_window(window)(
                 {name: parts[id(x)] for name, x in latents.items()}, t)
-            shared = int((ramp < 1).sum())
-            for name, v in found.items():
-                own = out[name][:, window]
-                own[:, :shared].lerp_(
-                    v[:, :shared].float(),
-                    ramp[:shared, None, None].to(own.device))
-                own[:, shared:] = v[:, shared:]
+            out = {name: faded(out[name], v, stop - window.start)
+                   if out else v for name, v in found.items()}
+            stop = window.stop
         return out
 
     return whole

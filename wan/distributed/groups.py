@@ -134,6 +134,7 @@ def from_first(make: Callable[[], T]) -> T:
     if own is not None:
         raise own
     if kept[1] is not None:
+        kept[1].told = True  # by rank 0
         raise kept[1]
     return kept[0]
 

@@ -1,84 +1,35 @@
-r"""Many jobs with one loaded model; no failure stops the rest.
-
-Each experiment has a folder of its own. Its record is written last and holds a
-key of everything the result depends on: where the key is the same, the
-experiment is finished and not run again.
+r"""Running many experiments with one loaded model; no failure stops the rest.
 """
-import hashlib
-import json
 import logging
-import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 
 from .. import jobs
-from ..jobs.origin import changed, digest, strangers
 from ..jobs.saving import recover
 from ..jobs.task import Job
 from ..pipeline import WanPipeline
-from ..tasks import TASKS
-from ..utils.checkpoint import fingerprint
-from ..utils.progress import progress
-from ..utils.sources import EDITING, EXTENDING, READING, source_digest
 from ..utils.temporary import clear
-from .experiment import KEY, RESULT, Experiment
-from .report import check_report, write_report
+from .checking import prepare
+from .experiment import KEY, Experiment
+from .report import write_report
 
 log = logging.getLogger(__name__)
 
-# Settings that change where and how a result comes about, not the result.
-# The checkpoint counts by its content.
-NO_MATTER = ('ckpt_dir', 'offload_model', 'overwrite', 'ref_bank', 'save_file')
 
-
-def check_all(
-    task: str,
-    wanted: Mapping[str, Callable[[], Mapping[str, object]]],
+def run_all(
+    experiments: list[Experiment],
     out: str | Path,
-    files: Sequence[str | Path] = (),
-    overwrite: bool = False,
-) -> list[Experiment]:
-    r"""Look at every experiment before any weight is read; write nothing.
-
-    Args:
-        task: its name, of all.
-        wanted: for each experiment's name a function giving its settings.
-        out: folder of all results.
-        files: that settings are read from, not to be written to.
-        overwrite: replace a report that is not of an earlier run.
-
-    Returns:
-        The experiments; the bad ones 'failed', those finished before 'done'.
-
-    Raises:
-        ValueError: `out` cannot be written to, or no experiment is good.
-    """
-    check_report(out, files, overwrite)
-    experiments = [
-        Experiment(Path(out, name), task, files=tuple(map(str, files)))
-        for name in wanted]
-    with progress(len(wanted), 'check') as bar:
-        for experiment, read in zip(
-                experiments, wanted.values(), strict=True):
-            try:
-                _check(experiment, read)
-            except Exception as error:
-                experiment.fail(error)
-            bar.update()
-    _check_apart(experiments)
-    bad = [e for e in experiments if e.status == 'failed']
-    if len(bad) == len(experiments):
-        raise ValueError('\n'.join(dict.fromkeys(e.error for e in bad)))
-    for experiment in bad:
-        log.error('%s failed: %s', experiment.name, experiment.error)
-    return experiments
-
-
-def run_all(experiments: list[Experiment], out: str | Path) -> None:
-    r"""Run what waits, one after another on one pipeline.
+    run: Callable[[list[Experiment]], Iterator[Experiment]],
+) -> None:
+    r"""Run what waits.
 
     The report is written first, after each experiment, and when interrupted.
+
+    Args:
+        run: runs experiments and gives each that has ended: `in_turn`, or
+            `in_workers` of some devices.
 
     Raises:
         CheckpointError: weights that cannot be read.
@@ -89,22 +40,61 @@ def run_all(experiments: list[Experiment], out: str | Path) -> None:
             experiment.write_log()
     write_report(experiments, out)
     waiting = [e for e in experiments if e.status == 'waiting']
-    pipe, start = None, time.monotonic()
+    try:
+        with closing(run(waiting)) as ended:
+            for experiment in ended:
+                if experiment.status == 'failed':
+                    log.error('%s failed: %s',
+                              experiment.name, experiment.error)
+                write_report(experiments, out)
+    except BaseException:
+        write_report(experiments, out)
+        raise
+
+
+def in_turn(waiting: list[Experiment]) -> Iterator[Experiment]:
+    r"""Run one after another in this process, on one pipeline."""
+    load = Loader()
     for done, experiment in enumerate(waiting):
-        each = (time.monotonic() - start) / max(1, done)
-        left = f' (about {_span(each * (len(waiting) - done))} left)'
+        each = (time.monotonic() - load.since) / max(1, done)
+        left = f' (about {span(each * (len(waiting) - done))} left)'
         log.info('Experiment %d of %d%s: %s', done + 1, len(waiting),
                  left if done else '', experiment.name)
-        try:
-            job = _ready(experiment)
-            if job is None:
-                continue
-            if pipe is None:
-                pipe = jobs.load(job)
-                start = time.monotonic()
-            _run(experiment, job, pipe)
-        finally:
-            write_report(experiments, out)
+        run_one(experiment, load)
+        yield experiment
+
+
+class Loader:
+    r"""Gives one pipeline for all experiments, loaded for the first one.
+
+    `since` is when it had been loaded.
+    """
+
+    def __init__(self):
+        self._pipe: WanPipeline | None = None
+        self.since = time.monotonic()
+
+    def __call__(self, job: Job) -> WanPipeline:
+        r"""The pipeline.
+
+        Raises:
+            CheckpointError: weights that cannot be read.
+        """
+        if self._pipe is None:
+            self._pipe = jobs.load(job)
+            self.since = time.monotonic()
+        return self._pipe
+
+
+def run_one(experiment: Experiment, load: Loader) -> None:
+    r"""Run an experiment; what goes wrong is noted in it.
+
+    Raises:
+        CheckpointError: weights that cannot be read.
+    """
+    job = _ready(experiment)
+    if job is not None:
+        _run(experiment, job, load(job))
 
 
 def _ready(experiment: Experiment) -> Job | None:
@@ -117,7 +107,6 @@ def _ready(experiment: Experiment) -> Job | None:
         log.info('It was finished, and its saving was cut short.')
     except Exception as error:
         experiment.fail(error)
-        log.error('%s failed: %s', experiment.name, experiment.error)
     experiment.write_log()
     return None
 
@@ -130,90 +119,11 @@ def _run(experiment: Experiment, job: Job, pipe: WanPipeline) -> None:
                 f'{job.save_file} was taken meanwhile; the result is {path}.')
     except Exception as error:
         experiment.fail(error)
-        log.error('%s failed: %s', experiment.name, experiment.error)
     experiment.write_log()
 
 
-def prepare(experiment: Experiment) -> Job:
-    r"""The checked job, its key in its record. It holds the whole clip.
-
-    Raises:
-        ValueError: the first thing wrong, in one sentence.
-    """
-    given = experiment.given
-    if given.get('save_file') is not None:
-        raise ValueError(
-            'save_file is not for experiments: their results go to the '
-            'folder of all results.')
-    path = experiment.folder / RESULT
-    outputs = (path, *TASKS[experiment.task].companions(path))
-    # A result of ours that is damaged is made again; anything else stays.
-    damaged = changed(experiment.record) and not strangers(
-        experiment.record, outputs)
-    job = jobs.prepare(TASKS, experiment.task, {
-        **given, 'save_file': str(path),
-        'overwrite': given.get('overwrite') or bool(damaged),
-    }, experiment.files)
-    if job.record.seed != int(given['base_seed']):
-        raise ValueError(
-            f'base_seed {given["base_seed"]} draws another seed each time; '
-            f'experiments need one of 0 or more.')
-    job.record.arguments[KEY] = _key(job)
-    return job
-
-
-def _check(
-    experiment: Experiment, read: Callable[[], Mapping[str, object]]
-) -> None:
-    experiment.given = read()
-    job = prepare(experiment)
-    flat = job.settings.flat()
-    experiment.settings = {
-        key: flat[key] for section in job.row.experiment.values()
-        for key in section.keys}
-    experiment.reads = tuple(
-        path for paths in job.settings.paths.values() for path in paths)
-    if experiment.recall(job.record.arguments[KEY]):
-        log.info('Finished before: %s', experiment.name)
-
-
-def _check_apart(experiments: Sequence[Experiment]) -> None:
-    r"""Refuse those that read what another one writes."""
-    writers = {os.path.realpath(e.folder): e for e in experiments}
-    for experiment in experiments:
-        for path in experiment.reads:
-            folder, name = os.path.split(os.path.realpath(path))
-            writer = writers.get(folder)
-            if writer and name.startswith(Path(RESULT).stem):
-                experiment.fail(ValueError(
-                    f'{path} is a result of experiment {writer.name}; one '
-                    f'that reads it needs a run of its own.'))
-
-
-def _key(job: Job) -> str:
-    r"""A hash of everything the result depends on."""
-    facts = job.settings.flat()
-    for name in NO_MATTER:
-        del facts[name]
-    facts |= {name: [_content(path) for path in paths]
-              for name, paths in job.settings.paths.items() if name in facts}
-    sources = (*EDITING, *READING, *(EXTENDING if job.work.before else ()))
-    facts |= {
-        'task': job.task, 'device': job.runtime.torch_device.type,
-        'sources': source_digest(*sources),
-        'checkpoint': fingerprint(job.checkpoint.files)}
-    text = json.dumps(facts, sort_keys=True, default=str)
-    return hashlib.sha256(text.encode()).hexdigest()
-
-
-def _content(path: str) -> str:
-    r"""What is in a file, or in a folder's; a model's mere name is itself."""
-    if os.path.isdir(path):
-        return fingerprint(filter(Path.is_file, sorted(Path(path).iterdir())))
-    return digest(path) if os.path.isfile(path) else path
-
-
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    r"""A time as one says it."""
     hours, minutes = divmod(round(seconds / 60), 60)
     if hours:
         return f'{hours} h {minutes} min'

@@ -214,7 +214,9 @@ def _reverse_notes(facts: Facts) -> list[str]:
             f'of such an edit is inexact.']
 
 
-def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
+def run_edit(
+    job: Job, pipe: WanPVTT, progress: Progress
+) -> PVTTResult | None:
     r"""Edit a template video, and measure what became of its background."""
     inputs, options = job.settings[EditInputs], job.settings[EditOptions]
     data: EditData = job.work.data
@@ -229,6 +231,8 @@ def run_edit(job: Job, pipe: WanPVTT, progress: Progress) -> PVTTResult:
         offload_model=job.runtime.offload_model, frames=data.frames,
         context_scale=options.context_scale, windows=job.work.windows,
         round_trip=options.measure, progress=progress)
+    if result is None:  # another process has it
+        return None
     results = job.record.results
     for note in result.notes:
         log.warning(note)

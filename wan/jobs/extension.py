@@ -12,6 +12,7 @@ from typing import Protocol
 
 import torch
 
+from ..distributed.groups import from_first
 from ..utils.checkpoint import CheckpointError
 from ..utils.flags import check_choices, choice, path, switch
 from ..utils.progress import Progress
@@ -165,7 +166,8 @@ class Extension:
         texts, failure = {}, None
         with progress.stage(STAGE):
             try:
-                texts = self._written(job)
+                # A language model does not say the same twice.
+                texts = from_first(lambda: dict(self._written(job)))
             except (ExtensionFailed, CheckpointError) as error:
                 if not job.settings[ExtensionSettings].prompt_extend_fallback:
                     raise

@@ -2,6 +2,7 @@ r"""An estimate of what a job needs, without reading weights."""
 import math
 from dataclasses import dataclass
 
+from ..runtime import PARALLEL, Runtime
 from ..utils.checkpoint import sidecar
 from .task import Job
 
@@ -40,8 +41,7 @@ class Memory:
         model = checkpoint.model
         per_token = 4 * STREAMS * model.dim + \
             2 * self._itemsize * model.ffn_dim
-        frames = min(work.frame_num, work.windows.window_frames or math.inf)
-        tokens = work.batch * checkpoint.tokens(work.size, frames, work.lead)
+        tokens = work.batch * self.job.tokens // self.job.runtime.sp_size
         bank = 2 * model.dim * self._itemsize * model.num_layers
         return self.transformer + tokens * per_token + work.bank_tokens * bank
 
@@ -62,6 +62,13 @@ class Memory:
         return self.job.runtime.torch_dtype.itemsize
 
 
+def _arrangement(runtime: Runtime) -> str:
+    r"""What several processes share, by the names of the settings."""
+    return ', '.join(
+        f'{name} {getattr(runtime, name)}' for name in PARALLEL
+        if getattr(runtime, name) != getattr(Runtime, name))
+
+
 def plan(job: Job) -> str:
     r"""What `run` and `save` would do: prompts that a language model wrote,
     stages, shapes, estimated memory.
@@ -78,6 +85,8 @@ def plan(job: Job) -> str:
         ('task', job.task),
         *((name, ' '.join(text.split())) for name, text in work.texts.items()),
         ('device', f'{job.runtime.device}, {job.runtime.dtype}'),
+        *([('processes', _arrangement(job.runtime))]
+          if job.runtime.parallel else []),
         ('transformer', f'{model.num_layers} layers of {model.dim}, '
          f'{gib(memory.transformer)}'),
         ('text encoder', gib(memory.text_encoder)),

@@ -11,8 +11,10 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 
+from ..distributed.team import arranged
 from ..runtime import Runtime
 from ..utils.flags import build, names, path_names
+from ..utils.program import rank
 from ..utils.record import RunRecord, check_writable, default_save_path
 from .checkpoint import Checkpoint, embedded_checkpoint, runs_embedded
 from .settings import MAX_SEED, JobSettings, Settings
@@ -51,9 +53,8 @@ def _prepared(tasks, name, given, reads) -> Job:
     row, notes = tasks[name], []
     _check_taken(tasks, name, given)
     _check_texts(row, given)
-    base, runtime = build(JobSettings, given), build(Runtime, given)
-    runtime.check_single()
-    runtime = runtime.resolved()
+    base = build(JobSettings, given)
+    runtime = build(Runtime, given).resolved()
     folder = base.ckpt_dir
     if folder is None:
         folder = _embedded(tasks, name)
@@ -61,6 +62,9 @@ def _prepared(tasks, name, given, reads) -> Job:
             f'ckpt_dir is not given: the small embedded model in {folder} is '
             f'used.')
     checkpoint = Checkpoint.read(folder, name, row.model_types)
+    mesh = arranged(runtime, checkpoint.model.num_heads)
+    runtime = replace(
+        runtime, ulysses_size=mesh.ulysses, ring_size=mesh.ring)
     seed = random.randint(0, MAX_SEED) if base.base_seed < 0 \
         else base.base_seed
     work = row.prepare(
@@ -73,9 +77,16 @@ def _prepared(tasks, name, given, reads) -> Job:
     work = replace(work, notes=(*notes, *work.notes))
     job = Job(name, row, checkpoint, work, RunRecord(
         {'task': name, **work.settings.flat()}, seed)).at(path)
-    _check_outputs(job, [
-        *reads, *checkpoint.files,
-        *(file for files in work.settings.paths.values() for file in files)])
+    mesh.shard_length(job.tokens)
+    if mesh.branch > max(1, work.evaluations):
+        raise ValueError(
+            f'branch_parallel is {mesh.branch}, but a step has '
+            f'{work.evaluations} evaluations to spread.')
+    if rank() == 0:  # which alone writes
+        _check_outputs(job, [
+            *reads, *checkpoint.files, *(
+                file for files in work.settings.paths.values()
+                for file in files)])
     return job
 
 

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from ..distributed.groups import from_first
 from ..pipeline import WanPipeline
 from ..utils.progress import Progress
 from . import saving
@@ -126,6 +127,10 @@ def execute(
     pipe: WanPipeline | None = None,
     progress: Progress | None = None,
 ) -> Path:
-    r"""`run` a job and `save` its result; see there."""
+    r"""`run` a job and `save` its result; see there.
+
+    Of several processes all compute, and the first saves.
+    """
     progress = progress or Progress()
-    return save(job, run(job, pipe, progress), progress)
+    result = run(job, pipe, progress)
+    return from_first(lambda: save(job, result, progress))

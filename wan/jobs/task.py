@@ -3,6 +3,7 @@ r"""What a task is, and a job of it.
 Nothing here knows a task by name: a row of `wan.tasks` says all there is to
 know.
 """
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -94,6 +95,13 @@ class Job:
     def runtime(self) -> Runtime:
         r"""The machine, resolved."""
         return self.settings[Runtime]
+
+    @property
+    def tokens(self) -> int:
+        r"""Of one sample in one evaluation."""
+        work = self.work
+        frames = min(work.frame_num, work.windows.window_frames or math.inf)
+        return self.checkpoint.tokens(work.size, frames, work.lead)
 
     @property
     def save_file(self) -> Path:

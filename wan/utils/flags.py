@@ -21,7 +21,8 @@ MAX_NUMBER = 10_000
 
 EXPECTED = {
     bool: 'true or false', int: 'a whole number', float: 'a finite number',
-    str: 'text', tuple[float, ...]: 'numbers separated by commas',
+    str: 'text', int | str: 'a whole number or auto',
+    tuple[float, ...]: 'numbers separated by commas',
     tuple[str, ...]: 'a list of texts'}
 
 
@@ -67,6 +68,8 @@ def parse(name: str, kind: object, text: object) -> object:
             return _several(typing.get_args(kind)[0], text)
         if kind is str and isinstance(text, (list, tuple)):
             return ','.join(map(str, text))
+        if kind == int | str:
+            return text if text == 'auto' else int(str(text))
         # By its text, as 17.5 is not a whole number and True is none at all.
         value = kind(str(text))
         if kind is float and not math.isfinite(value):

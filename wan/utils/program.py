@@ -6,13 +6,18 @@ import os
 import signal
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import NoReturn, TypeVar
 
+from torch.distributed import DistError
+
 from .checkpoint import CheckpointError
 
 Job = TypeVar('Job')
+# Seconds in which whoever started the processes ends them all once one fails.
+AGENT = 30.
 
 
 class Parser(argparse.ArgumentParser):
@@ -33,6 +38,16 @@ def use_utf8() -> None:
             sys.executable, '-X', 'utf8', *sys.orig_argv[1:]])
 
 
+def several() -> bool:
+    r"""Whether this is one of several processes of a run."""
+    return os.environ.get('WORLD_SIZE', '1') != '1'
+
+
+def rank() -> int:
+    r"""The number of this process, 0 if it is alone."""
+    return int(os.environ.get('RANK', '0')) if several() else 0
+
+
 def run_program(
     name: str,
     prepare: Callable[[], Job],
@@ -50,16 +65,19 @@ def run_program(
 
     Returns:
         0 done, 1 fault, 2 bad input or a bad checkpoint, 130 interrupted,
-        143 terminated.
+        143 terminated. Of several processes the one that fails tells why.
     """
     _open_streams()
     logging.basicConfig(
-        level=logging.INFO, stream=sys.stderr,
+        level=logging.ERROR if rank() else logging.INFO, stream=sys.stderr,
         format='[%(asctime)s] %(levelname)s: %(message)s')
+    where = f'rank {rank()}: ' if rank() else ''
 
-    def fail(code, message):
+    def fail(code, message, error=None):
+        if getattr(error, 'told', False):  # by the process that it is from
+            return code
         with suppress(OSError, ValueError):  # it is full, or nobody reads
-            print(f'{name}: error: {" ".join(message.split())}',
+            print(f'{name}: error: {where}{" ".join(message.split())}',
                   file=sys.stderr, flush=True)
         return code
 
@@ -69,7 +87,7 @@ def run_program(
                 _check_folder()
                 job = prepare()
             except ValueError as error:
-                return fail(2, str(error))
+                return fail(2, str(error), error)
             except OSError as error:  # closed folders, unreadable files
                 return fail(2, f'Cannot use {error.filename or "a file"}: '
                             f'{error.strerror or error}.')
@@ -77,16 +95,35 @@ def run_program(
             sys.stdout.flush()
             return code
         except CheckpointError as error:
-            return fail(2, str(error))
+            return fail(2, str(error), error)
         except Terminated:
-            return fail(143, f'terminated; {interrupted}')
+            # Several are terminated because one has failed, which tells why.
+            return 143 if several() else fail(143, f'terminated; {interrupted}')
         except KeyboardInterrupt:
-            return fail(130, f'interrupted; {interrupted}')
+            return 130 if rank() else fail(130, f'interrupted; {interrupted}')
         except Exception as error:
-            logging.exception('The run failed.')
-            return fail(1, f'{type(error).__name__}: {error}')
+            if _lost_others(error) and _ended_by_agent():
+                return 143
+            if not getattr(error, 'told', False):
+                logging.exception('The run failed.')
+            return fail(1, f'{type(error).__name__}: {error}', error)
         finally:
             _drop_unwritten()
+
+
+def _lost_others(error: Exception) -> bool:
+    r"""Whether a process failed only because another one is gone."""
+    return several() and (isinstance(error, DistError)
+                          or 'gloo' in str(error))
+
+
+def _ended_by_agent() -> bool:
+    r"""Whether this process is told to end, as the others are."""
+    try:
+        time.sleep(AGENT)
+    except Terminated:
+        return True
+    return False
 
 
 def _check_folder() -> None:

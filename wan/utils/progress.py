@@ -6,6 +6,7 @@ page shows the preview of the latent), and ends the run at the next step once
 it is cancelled.
 """
 import logging
+import os
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -108,6 +109,8 @@ def progress(iterable_or_total: Iterable | int, desc: str) -> tqdm:
 
     An iterable is passed through; a total gives a bar to `update` in a `with`.
     """
+    # Of several processes the first draws.
+    off = True if os.environ.get('RANK', '0') != '0' else None
     if isinstance(iterable_or_total, int):
-        return tqdm(total=iterable_or_total, desc=desc, disable=None)
-    return tqdm(iterable_or_total, desc=desc, disable=None)
+        return tqdm(total=iterable_or_total, desc=desc, disable=off)
+    return tqdm(iterable_or_total, desc=desc, disable=off)
