@@ -2,7 +2,7 @@ r"""What the benchmarks share: timing, memory, the machine, tables."""
 import ctypes
 import platform
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from statistics import median
 
@@ -93,7 +93,7 @@ def machine(device: torch.device) -> str:
             f'torch {torch.__version__}')
 
 
-def print_table(header: Sequence[str], rows: Sequence[Sequence]) -> None:
+def table(header: Sequence[str], rows: Iterable[Sequence]) -> str:
     r"""A Markdown table; the first column is left-aligned."""
     cells = [list(map(str, row)) for row in (header, *rows)]
     widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
@@ -104,4 +104,8 @@ def print_table(header: Sequence[str], rows: Sequence[Sequence]) -> None:
     rule = ['-' * (w if i == 0 else w - 1) + ('' if i == 0 else ':')
             for i, w in enumerate(widths)]
     lines.insert(1, '| ' + ' | '.join(rule) + ' |')
-    print('\n'.join(lines))
+    return '\n'.join(lines)
+
+
+def print_table(header: Sequence[str], rows: Iterable[Sequence]) -> None:
+    print(table(header, rows))

@@ -3,7 +3,11 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import dit, refdrop, vae
+from benchmarks import distributed, dit, refdrop, scaling, vae
+from benchmarks.distributed_work import Layout
+from benchmarks.scaling import Evaluation, Machine
+from wan.configs import WAN_CONFIGS
+from wan.distributed.mesh import Mesh
 
 SMALL = (
     '--config', 't2v-tiny', '--dim', '48', '--ffn_dim', '64', '--num_heads',
@@ -69,3 +73,109 @@ def test_reading_adds_what_the_photo_has(argv, capsys):
     assert added['with the photo, fp32'] == f'{extra / (3 * one):+.1%}'
     assert added['with masks, fp32'] == f'{extra / (48 * one):+.1%}'
     assert rows[-1][-1].endswith('(1/T = 33.3%)')
+
+
+def test_several_processes_send_what_the_formulas_say(
+        argv, tmp_path, capsys):
+    r"""main() refuses results that differ from those of one process."""
+    page = tmp_path / 'page.md'
+    page.write_text('before\n{}\nold\n{}\nafter\n'.format(
+        *distributed.MARKS))
+    argv('--layers_limit', '1', '--frames', '5', '--sizes', '64*48', '48*48',
+         '--rounds', '1', '--layouts', 'U2R2F', 'B2', '--branches', '2',
+         '--write', str(page))
+    distributed.main()
+    text = page.read_text()
+    assert text.startswith('before\n') and text.endswith('\nafter\n')
+    assert 'old' not in text and capsys.readouterr().out.strip() in text
+    table = text.split('**Predicted**')[0].splitlines()
+    rows = {row[0]: row for row in (
+        [cell.strip() for cell in line.strip('|').split('|')]
+        for line in table if line.startswith('|'))}
+    assert 'error, 24 tokens' in rows['layout']
+    assert 'error, 18 tokens' in rows['layout']
+    for name in '1', 'U2R2F', 'B2':
+        assert rows[name][-4] == rows[name][-3]
+    assert rows['1'][-4] == '0.000'
+    # Two velocities, each sent by one of two.
+    assert rows['B2'][-4] == f'{64 * 4 * 24 / 1e6:.3f}'
+    assert float(rows['U2R2F'][4]) > 1e-5 > float(rows['U2R2F'][3])
+    assert float(rows['U2R2F'][-2]) < .5 * float(rows['1'][-2])
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--layouts', 'X3'], "'X3' is no layout"),
+    (['--device', 'cuda', '--layouts', 'U64'], 'U64 needs 64 GPUs')])
+def test_layouts_that_cannot_be_are_refused(argv, capsys, flags, message):
+    argv(*flags)
+    with pytest.raises(SystemExit):
+        distributed.main()
+    assert message in capsys.readouterr().err
+
+
+def test_a_page_without_marks_is_refused(tmp_path):
+    page = tmp_path / 'page.md'
+    page.write_text(distributed.MARKS[0])
+    with pytest.raises(SystemExit, match='page.md has no'):
+        distributed.write(page, 'tables')
+    assert page.read_text() == distributed.MARKS[0]
+
+
+@pytest.mark.parametrize('name', ['1', 'B2U4R2F', 'U4R2', 'F8', 'B3F2'])
+def test_a_layout_has_a_name(name):
+    layout = Layout.of(name)
+    assert scaling.name_of(layout.mesh, layout.fsdp) == name
+
+
+SIZES = WAN_CONFIGS['t2v-14B']
+
+
+def test_what_is_sent():
+    r"""Counted by hand: 40 layers of 5120, 80 tokens, bfloat16."""
+    one = Evaluation(SIZES, 80, weights=800.)
+    tensor = 40 * 80 * 5120 * 2
+    # q, k, v and the result lose half on the way between 2 of 4.
+    assert one.sent(Mesh(ring=2, ulysses=2), True) == {
+        'ulysses': 4 * tensor / 4 / 2, 'ring': 2 * tensor / 4,
+        'gather': 3 * 20 * 64 * 4, 'weights': 600.}
+    assert set(one.sent(Mesh()).values()) == {0.}
+    # Two groups of two and a velocity for each of 3 branches.
+    half = sum(one.sent(Mesh(ulysses=2)).values())
+    assert one.sent_a_step(Mesh(branch=2, ulysses=2), 3) == (
+        3 * half + 3 * 80 * 64 * 4) / 2
+
+
+def test_predicted_times():
+    one = Evaluation.of('t2v-1.3B', '832*480')
+    free, slow = Machine(1e15, 1e30), Machine(1e15, 1e9)
+    alone = one.flops / 1e15
+    assert one.seconds(Mesh(), slow) == alone
+    for mesh in Mesh(ring=8), Mesh(ulysses=4, ring=2):
+        assert one.seconds(mesh, free) == pytest.approx(alone / 8)
+        assert one.seconds(mesh, slow) > alone
+    # Ulysses is waited for, all of it.
+    assert one.seconds(Mesh(ulysses=2), slow) == pytest.approx(
+        alone / 2 + sum(one.sent(Mesh(ulysses=2)).values()) / 1e9)
+    # The busiest of two groups has two of three branches.
+    assert one.seconds_a_step(Mesh(branch=2), free, 3) == 2 * alone
+    assert one.seconds_a_step(Mesh(copies=8), free, 2, True) == 2 * alone
+
+
+def test_predictions_beside_what_was_published():
+    rows = list(scaling.against_published())
+    assert [row[0] for row in rows] == ['1', '2', '4', '8']
+    for row, error in zip(rows, (.001, .02, .02, .04), strict=True):
+        assert float(row[2]) == pytest.approx(float(row[4]), rel=error)
+    assert rows[-1][-1] == '6.38x'
+
+
+@pytest.mark.parametrize('config, size, gib', [
+    ('t2v-14B', '1280*720', 41.9), ('t2v-14B', '832*480', 33.2),
+    ('t2v-1.3B', '832*480', 5.1)])
+def test_memory_of_one_card(config, size, gib):
+    r"""As README.md has it for an edit, which keeps a photo's bank too."""
+    one = Evaluation.of(config, size)
+    frame = one.tokens / 21
+    bank = 2 * 2 * one.sizes.dim * one.sizes.num_layers * frame
+    assert (one.memory(Mesh()) + bank) / 2**30 == pytest.approx(gib, rel=.02)
+    assert one.memory(Mesh(ulysses=4), True) < .5 * one.memory(Mesh())
