@@ -2,6 +2,7 @@ r"""An estimate of what a job needs, without reading weights."""
 import math
 from dataclasses import dataclass
 
+from ..distributed.groups import world_size
 from ..runtime import PARALLEL, Runtime
 from ..utils.checkpoint import sidecar
 from .task import Job
@@ -43,7 +44,8 @@ class Memory:
             2 * self._itemsize * model.ffn_dim
         tokens = work.batch * self.job.tokens // self.job.runtime.sp_size
         bank = 2 * model.dim * self._itemsize * model.num_layers
-        return self.transformer + tokens * per_token + work.bank_tokens * bank
+        return self.transformer // self._spread + tokens * per_token + \
+            work.bank_tokens * bank
 
     @property
     def vae(self) -> int:
@@ -56,6 +58,13 @@ class Memory:
         width = sidecar(self.job.checkpoint.vae_file).get('dim', 96)
         frames = self.job.work.frame_num
         return self.vae + 4 * pixels * (FEATURES * width + 3 * frames)
+
+    @property
+    def _spread(self) -> int:
+        r"""Processes that share the transformer's weights."""
+        runtime = self.job.runtime
+        return world_size() // runtime.branch_parallel \
+            if runtime.dit_fsdp else 1
 
     @property
     def _itemsize(self) -> int:
