@@ -225,8 +225,8 @@ def test_ctrl_c_ends_all_workers(place):
     (3, 'auto', 'cuda:1', ['cuda:1']),
     (3, '2', 'cpu', ['cpu'] * 2),
     (3, '4', None, 'allowed: auto, or 1 to 3'),
-    (3, '2', 'cuda:1', '1 to 1, one for each CUDA device that --device'),
-    *((0, bad, None, f'--workers is {bad!r}') for bad in (
+    (3, '2', 'cuda:1', '1 to 1, one for each CUDA device that device'),
+    *((0, bad, None, f'workers is {bad!r}') for bad in (
         '0', '-1', '1.5', 'all', '', '9' * 5000)),
 ])
 def test_one_worker_for_each_gpu(
@@ -247,6 +247,6 @@ def test_bad_commands_run_nothing(place, monkeypatch, capsys):
     monkeypatch.setenv('WORLD_SIZE', '2')
     assert run('a.yaml') == 2
     first, second = capsys.readouterr().err.splitlines()
-    assert "--workers is 'many', allowed: auto, or a number" in first
+    assert "workers is 'many', allowed: auto, or a number" in first
     assert 'torchrun' in second and '--workers' in second
     assert not (place / 'out').exists()

@@ -9,6 +9,7 @@ Tokens that do not divide are padded, and the padding takes no part: where the
 engine asks for the attention to one block of keys, only the block's real keys
 are used. So the result is that of one process, whatever the number of tokens.
 """
+import warnings
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,10 @@ def check_engine() -> None:
         ValueError: it is not.
     """
     try:
-        import yunchang  # noqa: F401
+        with warnings.catch_warnings():
+            # It compiles by a way that torch deprecates.
+            warnings.simplefilter('ignore', DeprecationWarning)
+            import yunchang  # noqa: F401
     except ImportError as error:
         raise ValueError(
             f'ulysses_size and ring_size need a package that is not '

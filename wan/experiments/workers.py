@@ -31,7 +31,7 @@ def worker_devices(workers: str, device: str | None = None) -> list[str | None]:
     """
     if not re.fullmatch('auto|[1-9][0-9]{0,3}', workers):
         raise ValueError(
-            f'--workers is {workers!r}, allowed: auto, or a number from 1.')
+            f'workers is {workers!r}, allowed: auto, or a number from 1.')
     auto = workers == 'auto'
     if Runtime(device=device).resolved().torch_device.type != 'cuda':
         return [device] * (1 if auto else int(workers))
@@ -40,9 +40,9 @@ def worker_devices(workers: str, device: str | None = None) -> list[str | None]:
         cards = [f'cuda:{i}' for i in range(torch.cuda.device_count())]
     if not auto and int(workers) > len(cards):
         raise ValueError(
-            f'--workers is {workers}, allowed: auto, or 1 to {len(cards)}, '
+            f'workers is {workers}, allowed: auto, or 1 to {len(cards)}, '
             f'one for each CUDA device'
-            f'{f" that --device {device} names" if device else ""}.')
+            f'{f" that device {device} names" if device else ""}.')
     return cards if auto else cards[:int(workers)]
 
 
