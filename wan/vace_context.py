@@ -26,7 +26,7 @@ def vace_context(
     Args:
         video: [3, F, H, W] in [-1, 1].
         mask: [F, H, W] in [0, 1], 1 where something new is to be made.
-        references: [3, 1, H, W] each, as from `fitted_reference`.
+        references: [3, 1, H, W] each, of the video's size.
 
     Returns:
         The context [2 C + 64, n + T, h, w]; and the latents [C, n, h, w] that
