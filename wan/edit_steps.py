@@ -32,6 +32,7 @@ from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
 from .refdrop.reading import Reader
+from .utils.kept import NOTHING_KEPT, Kept
 from .utils.progress import Progress
 from .velocity import Slots, Velocity, at_sigma, behind
 from .windows import WHOLE, check_common, in_windows
@@ -114,17 +115,39 @@ class EditSteps(WanPipeline):
         seed: int,
         offload_model: bool,
         progress: Progress,
+        kept: Kept = NOTHING_KEPT,
     ) -> Scene:
         r"""Encode a template [3, 4n + 1, H, W] and its prompts.
+
+        Args:
+            kept: what was encoded before, and is not again.
 
         Raises:
             ValueError: a size or number of frames that does not fit.
         """
         frames, height, width = video.shape[1:]
         self.latent_shape((width, height), frames)
-        texts = self.encode_text(prompts, offload_model, progress)
-        return Scene(
-            video, self.encode_video(video, progress), texts, words, seed)
+        texts = self._texts(prompts, offload_model, progress, kept)
+        latent = self.team.first(lambda: kept.get('latent', video))
+        if latent is None:
+            latent = self.encode_video(video, progress)
+            if self.rank == 0:
+                kept.put('latent', latent, video)
+        return Scene(video, latent.to(self.device), texts, words, seed)
+
+    def _texts(self, prompts, offload_model, progress, kept):
+        r"""The prompts' embeddings; those that are kept are not made anew."""
+        found = self.team.first(lambda: {
+            name: kept.get(f'text.{name}', prompt)
+            for name, prompt in prompts.items()})
+        missing = {name: prompt for name, prompt in prompts.items()
+                   if found[name] is None}
+        if missing:
+            made = self.encode_text(missing, offload_model, progress)
+            for name, text in made.items() if self.rank == 0 else ():
+                kept.put(f'text.{name}', text, missing[name])
+            found |= made
+        return {name: found[name].to(self.device) for name in prompts}
 
     def blend_words(
         self, source: str, source_blend: str, target: str, target_blend: str

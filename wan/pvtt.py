@@ -15,9 +15,10 @@ from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
 from .product.locate import doubts
-from .product.masks import composite
+from .product.masks import Region, composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
+from .utils.kept import NOTHING_KEPT, Kept
 from .utils.progress import Progress
 from .windows import OFF, WindowConfig
 
@@ -38,18 +39,24 @@ class PVTTResult:
         video: the edited video.
         round_trip: the template through the VAE and back, the best any edit
             can do for the background; None if it was not asked for.
-        mask: [F, H, W] in [0, 1], where the product is; None without masks.
+        region: where the edit may have changed it; None is everywhere.
         edit, ref: the settings, with what was left out filled in.
         used: whether 'mask', 'reference' and 'collage' had a part in it.
         notes: what the user should know.
     """
     video: torch.Tensor
     round_trip: torch.Tensor | None
-    mask: torch.Tensor | None
+    region: Region | None
     edit: EditConfig
     ref: RefConfig
     used: Mapping[str, bool]
     notes: tuple[str, ...] = ()
+
+    @property
+    def mask(self) -> torch.Tensor | None:
+        r"""[F, H, W] in [0, 1], the region in pixels; None without one."""
+        return None if self.region is None \
+            else self.region.pixels(self.video.shape[1:])
 
 
 class WanPVTT(EditSteps):
@@ -77,6 +84,7 @@ class WanPVTT(EditSteps):
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
         round_trip: bool = True,
+        kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
         r"""Replace the product of a template video.
@@ -110,6 +118,8 @@ class WanPVTT(EditSteps):
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
             round_trip: decode the template too, to measure against.
+            kept: encoded prompts and templates of earlier runs, which are
+                not encoded again; takes those of this one.
             progress: told of stages and steps; can cancel.
 
         Returns:
@@ -125,13 +135,9 @@ class WanPVTT(EditSteps):
         ref = ref or RefConfig()
         if products:
             ref.check_photos(len(products))
-        words = self.blend_words(
-            source_prompt, source_blend, target_prompt, target_blend)
-        prompts = {'source': source_prompt, 'target': target_prompt,
-                   'null': n_prompt or self.sample_neg_prompt}
-        scene = self.read(
-            src_video, prompts, words, self.drawn(seed), offload_model,
-            progress)
+        scene = self._scene(
+            src_video, source_prompt, target_prompt, source_blend,
+            target_blend, n_prompt, seed, offload_model, progress, kept)
         # What the VAE encodes comes before the transformer needs the device.
         start = photos = region = goal = None
         if reverse_from is not None:
@@ -165,11 +171,56 @@ class WanPVTT(EditSteps):
             if round_trip else None
         if video is None:
             return None
-        mask = None if region is None else region.pixels(src_video.shape[1:])
-        if mask is not None and edit.composite:
-            video = composite(video, src_video, mask)
-        return PVTTResult(video, back, mask, edit, ref, used,
-                          tuple(notes))
+        if region is not None:
+            region = region.to('cpu')
+            if edit.composite:
+                video = composite(
+                    video, src_video, region.pixels(src_video.shape[1:]))
+        return PVTTResult(video, back, region, edit, ref, used, tuple(notes))
+
+    def locate(
+        self,
+        src_video: torch.Tensor,
+        source_prompt: str,
+        target_prompt: str,
+        source_blend: str = '',
+        target_blend: str = '',
+        seed: int = -1,
+        offload_model: bool = True,
+        *,
+        windows: WindowConfig = OFF,
+        kept: Kept = NOTHING_KEPT,
+        progress: Progress | None = None,
+    ) -> torch.Tensor | None:
+        r"""Where the product of a template is, found as `generate` finds it.
+
+        Returns:
+            [F, H, W], 0 or 1, on the CPU; None when nothing tells.
+
+        Raises:
+            ValueError: see `generate`; a checkpoint that sees images, which
+                is shown the mask.
+        """
+        progress = progress or Progress()
+        scene = self._scene(
+            src_video, source_prompt, target_prompt, source_blend,
+            target_blend, '', seed, offload_model, progress, kept)
+        sight = self.sight(Shown(src_video), offload_model, progress)
+        with torch.no_grad(), self.on_device(self.model, offload_model):
+            return self.find(
+                scene, self.conditions(scene), progress, sight.finding,
+                windows.of(scene.latent.size(1)))
+
+    def _scene(
+            self, video, source_prompt, target_prompt, source_blend,
+            target_blend, n_prompt, seed, offload_model, progress, kept):
+        r"""The template and its prompts as the model sees them."""
+        words = self.blend_words(
+            source_prompt, source_blend, target_prompt, target_blend)
+        prompts = {'source': source_prompt, 'target': target_prompt,
+                   'null': n_prompt or self.sample_neg_prompt}
+        return self.read(video, prompts, words, self.drawn(seed),
+                         offload_model, progress, kept)
 
     def _found(self, scene, edit, products, inputs, windows, progress):
         r"""Region and goal of a mask that is looked for, and notes on it."""
