@@ -40,11 +40,13 @@ class Command:
         given: the settings that are given, by name.
         reads: files that settings were read from.
         dry_run: only print the plan.
+        preview: only show what the task would see.
     """
     task: str
     given: Mapping[str, object]
     reads: tuple[Path, ...] = ()
     dry_run: bool = False
+    preview: bool = False
 
 
 def build_parser(only: str | None = None) -> Parser:
@@ -57,6 +59,10 @@ def build_parser(only: str | None = None) -> Parser:
     parser.add_argument(
         '--config', help='experiment file, see configs/pvtt; flags override '
         'it')
+    parser.add_argument(
+        '--preview', action='store_true',
+        help='of --task pvtt: write one picture of the product that is found, '
+        'the window that the model sees and the photo cut out, and stop')
     return parser
 
 
@@ -113,11 +119,12 @@ def parse_args(argv: Sequence[str] | None = None) -> Command:
     task = given.pop('task', None)
     if rest.config is None:
         return Command(
-            task or parser.get_default('task'), given, (), rest.dry_run)
+            task or parser.get_default('task'), given, (), rest.dry_run,
+            rest.preview)
     task = experiment_task(TASKS, task)
     return Command(
         task, {**read_experiment(rest.config, TASKS[task]), **given},
-        (Path(rest.config),), rest.dry_run)
+        (Path(rest.config),), rest.dry_run, rest.preview)
 
 
 def prepare(command: Command) -> Job:
@@ -126,7 +133,8 @@ def prepare(command: Command) -> Job:
     Raises:
         ValueError: bad input, before any weights are loaded.
     """
-    return jobs.prepare(TASKS, command.task, command.given, command.reads)
+    return jobs.prepare(TASKS, command.task, command.given, command.reads,
+                        command.preview)
 
 
 def prepared_together(command: Command) -> Job:

@@ -37,7 +37,8 @@ def edit_flags(ckpt_dir, media, save_file, *more) -> list[str]:
     photo = () if '--target_image' in more else (
         '--target_image', media / 'cut.png')
     return [str(flag) for flag in (
-        '--task', 'pvtt', '--ckpt_dir', ckpt_dir, '--frame_num', 1,
+        '--task', 'pvtt', '--ckpt_dir', ckpt_dir, '--output', 'model',
+        '--frame_num', 1,
         '--src_video', media / 'clip.mp4', *photo,
         '--source_prompt', SOURCE, '--target_prompt', TARGET,
         '--src_mask', media / 'box.png', '--sample_steps', 3,

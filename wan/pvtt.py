@@ -185,6 +185,7 @@ class WanPVTT(EditSteps):
         target_prompt: str,
         source_blend: str = '',
         target_blend: str = '',
+        n_prompt: str = '',
         seed: int = -1,
         offload_model: bool = True,
         *,
@@ -198,13 +199,12 @@ class WanPVTT(EditSteps):
             [F, H, W], 0 or 1, on the CPU; None when nothing tells.
 
         Raises:
-            ValueError: see `generate`; a checkpoint that sees images, which
-                is shown the mask.
+            ValueError: see `generate`.
         """
         progress = progress or Progress()
         scene = self._scene(
             src_video, source_prompt, target_prompt, source_blend,
-            target_blend, '', seed, offload_model, progress, kept)
+            target_blend, n_prompt, seed, offload_model, progress, kept)
         sight = self.sight(Shown(src_video), offload_model, progress)
         with torch.no_grad(), self.on_device(self.model, offload_model):
             return self.find(

@@ -1,7 +1,6 @@
 r"""Product video template transfer as a task."""
-import logging
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -12,6 +11,7 @@ from ..flowalign import EDIT_METHODS
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
+from ..utils.kept import NOTHING_KEPT
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
@@ -20,6 +20,7 @@ from ..utils.video import probe
 from ..windows import WindowConfig
 from . import extension
 from .checkpoint import Checkpoint
+from .edit_call import called
 from .edit_files import (
     check_bank,
     companions,
@@ -31,6 +32,8 @@ from .edit_files import (
     write_comparison,
     write_mask,
 )
+from .edit_native import NativeResult, run_native, save_native
+from .edit_output import OutputSettings
 from .edit_photos import read_products
 from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
 from .edit_settings import (
@@ -41,11 +44,10 @@ from .edit_settings import (
     check_shown,
     preset_notes,
 )
-from .settings import JobSettings, Settings, idle_notes
+from .settings import Settings, idle_notes
+from .shot import Shot, long_windows, read_shot
 from .task import Job, Work
-from .text import negative, window_notes
-
-log = logging.getLogger(__name__)
+from .text import window_notes
 
 NO_SOUND = (
     "The template's sound cannot be read, or there is none in the frames that "
@@ -59,19 +61,22 @@ class EditData:
     r"""What was read for an edit.
 
     Args:
-        clip: the template, [3, 4n + 1, H, W] in [-1, 1].
         products: the photos.
+        frames: edited frames that are given, see `WanPVTT.generate`.
+        shot: the part of the template that is edited, which is read while the
+            job runs; None where the model's own clip is the result.
+        clip: without a shot, the template, [3, 4n + 1, H, W] in [-1, 1].
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
         reverse_from: an edited clip to go back from, or None.
-        frames: edited frames that are given, see `WanPVTT.generate`.
         sound: of the template, in memory: the file may change meanwhile.
     """
-    clip: torch.Tensor
     products: tuple[Product, ...]
-    mask: torch.Tensor | None
-    reverse_from: torch.Tensor | None
     frames: Mapping[str, torch.Tensor]
-    sound: Sound | None
+    shot: Shot | None = None
+    clip: torch.Tensor | None = None
+    mask: torch.Tensor | None = None
+    reverse_from: torch.Tensor | None = None
+    sound: Sound | None = None
 
 
 def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
@@ -96,23 +101,14 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
-    clip, more = read_template(
-        inputs, info, size, checkpoint,
-        long=settings[WindowConfig].window_frames is not None)
-    notes += more
-    shown, more = read_frames(inputs, size)
-    notes += more
-    frames, mask, sound = clip.size(1), None, None
-    if inputs.src_mask and options.use_mask:
-        mask = read_src_mask(inputs, info, size, frames, checkpoint)
-    facts = Facts(inputs, options, edit, ref, pastes(
+    facts = Facts(inputs, options, edit, ref, settings[OutputSettings], pastes(
         edit, products, options.use_mask))
-    back = _reverse(facts, size, frames, checkpoint)
-    if info.has_audio:
-        sound = read_sound(
-            inputs.src_video, frames / checkpoint.config.sample_fps)
-        if sound is None:
-            notes.append(NO_SOUND)
+    read = _read_native if facts.output.native else _read_model
+    data, frames, settings, more = read(
+        settings, facts, info, size, checkpoint)
+    notes += more
+    data = replace(data, products=products)
+    masked = data.shot.mask if data.shot else data.mask
     notes += _reverse_notes(facts) + preset_notes(facts)
     windows, unused = window_notes(settings, frames)
     notes += idle_notes(IDLE, facts, settings.given) + idle + unused
@@ -129,20 +125,55 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         settings.updated(
             edit, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
-        _stages(options, mask is not None, reads,
+        _stages(facts, masked is not None, reads,
                 checkpoint.model.needs_image), steps, evaluations,
         windows=windows, batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
-        data=EditData(clip, products, mask, back, shown, sound))
+        data=data)
+
+
+def _read_model(settings, facts, info, size, checkpoint):
+    r"""What is read where the model's own clip is the result, the number of
+    its frames, the settings, and notes."""
+    inputs, options = facts.inputs, facts.options
+    clip, notes = read_template(
+        inputs, info, size, checkpoint,
+        long=settings[WindowConfig].window_frames is not None)
+    shown, more = read_frames(inputs, size)
+    notes += more
+    frames, mask, sound = clip.size(1), None, None
+    if inputs.src_mask and options.use_mask:
+        mask = read_src_mask(inputs, info, size, frames, checkpoint)
+    back = _reverse(facts, size, frames, checkpoint)
+    if info.has_audio:
+        sound = read_sound(
+            inputs.src_video, frames / checkpoint.config.sample_fps)
+        if sound is None:
+            notes.append(NO_SOUND)
+    return EditData((), shown, None, clip, mask, back, sound), frames, \
+        settings, notes
+
+
+def _read_native(settings, facts, info, size, checkpoint):
+    r"""The same where the template itself is, which is not read yet."""
+    if facts.options.reverse:
+        raise ValueError("reverse goes back to the model's own clip: it "
+                         'needs output model.')
+    shot, notes = read_shot(settings, size, checkpoint)
+    shown, more = read_frames(facts.inputs, shot.footage.size)
+    return EditData((), shown, shot), shot.count, \
+        long_windows(settings, shot.count, checkpoint), notes + more
 
 
 def _stages(
-    options: EditOptions, masked: bool, reads: bool, looks: bool
+    facts: Facts, masked: bool, reads: bool, looks: bool
 ) -> tuple[str, ...]:
-    r"""Of `WanPVTT.generate`, and what `run_edit` adds."""
+    r"""Of `WanPVTT.generate`, and what `run_edit` and `save_edit` add."""
+    options, native = facts.options, facts.output.native
     stages = {
+        'read the template': native,
         'encode text': True,
         'encode': True,
         'encode image': looks,
@@ -150,6 +181,7 @@ def _stages(
         'capture the reference': reads,
         'edit': True,
         'decode': True,
+        'write': native,
         'measure': options.measure,
     }
     return tuple(name for name, runs in stages.items() if runs)
@@ -216,42 +248,30 @@ def _reverse_notes(facts: Facts) -> list[str]:
 
 def run_edit(
     job: Job, pipe: WanPVTT, progress: Progress
-) -> PVTTResult | None:
+) -> PVTTResult | NativeResult | None:
     r"""Edit a template video, and measure what became of its background."""
-    inputs, options = job.settings[EditInputs], job.settings[EditOptions]
-    data: EditData = job.work.data
-    result = pipe.generate(
-        data.clip, data.products, inputs.source_prompt, inputs.target_prompt,
-        edit=job.settings[EditConfig], ref=job.settings[RefConfig],
-        src_mask=data.mask, source_blend=inputs.source_blend,
-        target_blend=inputs.target_blend, use_mask=options.use_mask,
-        n_prompt=negative(inputs.n_prompt), ref_bank=options.ref_bank,
-        reverse_from=data.reverse_from,
-        seed=job.settings[JobSettings].base_seed,
-        offload_model=job.runtime.offload_model, frames=data.frames,
-        context_scale=options.context_scale, windows=job.work.windows,
-        round_trip=options.measure, progress=progress)
-    if result is None:  # another process has it
-        return None
-    results = job.record.results
-    for note in result.notes:
-        log.warning(note)
-        results['notes'].append(note)
-    results |= {
-        'edit': asdict(result.edit), 'reference': asdict(result.ref),
-        **{f'{name}_on': used for name, used in result.used.items()}}
-    if options.measure:
+    options, data = job.settings[EditOptions], job.work.data
+    if data.shot is not None:
+        return run_native(job, pipe, progress)
+    result = called(job, pipe, data.clip, data.mask, data.frames,
+                    options.use_mask, NOTHING_KEPT, progress)
+    if result is not None and options.measure:
         with progress.stage('measure'):
-            results['metrics'] = background_report(
+            job.record.results['metrics'] = background_report(
                 result.video, data.clip, result.round_trip, result.mask)
     return result
 
 
-def save_edit(folder: Path, job: Job, result: PVTTResult) -> None:
+def save_edit(
+    folder: Path, job: Job, result: PVTTResult | NativeResult,
+    progress: Progress,
+) -> None:
     r"""Write the edited video, and its `companions` that help to judge it."""
     data, path = job.work.data, folder / job.save_file.name
+    if data.shot is not None:
+        return save_native(path, job, result, progress)
     fps = job.checkpoint.config.sample_fps
-    mask, comparison, sheet = companions(path)
+    mask, comparison, sheet, _ = companions(path)
     cache_video(
         result.video[None], path, fps=fps, nrow=1, audio=data.sound,
         metadata=job.record.as_metadata())

@@ -100,13 +100,7 @@ def read_src_mask(
             nothing is marked.
     """
     path = inputs.src_mask
-    width, height = shown_size(path)
-    ratio = width / height * info.height / info.width
-    # Of the template's shape, but for rounding, or made for this very size.
-    if max(ratio, 1 / ratio) > 1 + ROUNDING and (width, height) != size:
-        raise ValueError(
-            f'src_mask {path} has {width}x{height} pixels, another shape than '
-            f'the template with {info.width}x{info.height}.')
+    check_shape(path, info, size)
     mask = read_mask(
         path, size, checkpoint.config.sample_fps, frames, inputs.fit)
     if not is_still(path):
@@ -116,6 +110,25 @@ def read_src_mask(
     except ValueError as error:
         raise ValueError(f'src_mask {path}: {error}') from error
     return mask
+
+
+def check_shape(
+    path: str, info: VideoInfo, size: tuple[int, int] | None = None
+) -> None:
+    r"""Check that a mask has the template's shape, but for rounding.
+
+    Args:
+        size: another one that it may have; None is none.
+
+    Raises:
+        ValueError: it does not, or is unreadable.
+    """
+    width, height = shown_size(path)
+    ratio = width / height * info.height / info.width
+    if max(ratio, 1 / ratio) > 1 + ROUNDING and (width, height) != size:
+        raise ValueError(
+            f'src_mask {path} has {width}x{height} pixels, another shape than '
+            f'the template with {info.width}x{info.height}.')
 
 
 def _check_length(
@@ -195,11 +208,13 @@ def check_bank(
     ).made_by(fingerprint(weight_files(checkpoint.folder))).check()
 
 
-def companions(path: Path) -> tuple[Path, Path, Path]:
-    r"""Mask, comparison and contact sheet beside an edit."""
+def companions(path: Path) -> tuple[Path, Path, Path, Path]:
+    r"""Mask, comparison, contact sheet beside an edit, and the mask of the
+    whole template."""
     return (path.with_name(f'{path.stem}_mask{path.suffix}'),
             path.with_name(f'{path.stem}_comparison{path.suffix}'),
-            path.with_name(f'{path.stem}_sheet.png'))
+            path.with_name(f'{path.stem}_sheet.png'),
+            path.with_name(f'{path.stem}_mask.mov'))
 
 
 def write_mask(path: Path, result: PVTTResult, fps: float) -> None:

@@ -9,6 +9,8 @@ from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
 from ..windows import WindowConfig
+from .edit_output import IDLE as OUTPUT_IDLE
+from .edit_output import OutputSettings
 from .extension import ExtensionSettings
 from .settings import Idle, Settings, check_frame_num
 from .task import Section
@@ -100,13 +102,14 @@ class EditOptions:
 
 
 EDIT_SETTINGS = (
-    EditInputs, EditOptions, EditConfig, RefConfig, WindowConfig,
-    ExtensionSettings)
+    EditInputs, OutputSettings, EditOptions, EditConfig, RefConfig,
+    WindowConfig, ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
     'video': Section(
-        tuple(names(EditInputs, WindowConfig, ExtensionSettings)),
+        tuple(names(
+            EditInputs, OutputSettings, WindowConfig, ExtensionSettings)),
         {'video_path': 'src_video'}),
     'flowalign': Section(
         (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
@@ -138,6 +141,7 @@ class Facts(NamedTuple):
     options: EditOptions
     edit: EditConfig
     ref: RefConfig
+    output: OutputSettings
     collage: bool
 
     @property
@@ -173,6 +177,7 @@ IDLE = (
     Idle(('n_prompt',), lambda f: not any(
         BRANCHES[name].prompt == 'null' for name in f.method.branches),
          "flowalign's negative is source_prompt"),
+    *OUTPUT_IDLE,
 )
 
 

@@ -26,6 +26,7 @@ def prepare(
     name: str,
     given: Mapping[str, object],
     reads: Iterable[str | Path] = (),
+    preview: bool = False,
 ) -> Job:
     r"""Check everything that can be checked before weights are loaded.
 
@@ -35,22 +36,26 @@ def prepare(
         given: values of settings by name, as text or as what they are; those
             left out, or None, have their defaults.
         reads: files that `given` was read from, not to be written to.
+        preview: of the job that shows what the task would see, whose result
+            lies beside the other's.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
     """
     try:
-        return _prepared(tasks, name, given, reads)
+        return _prepared(tasks, name, given, reads, preview)
     except OSError as error:  # closed folders, unreadable files
         raise ValueError(
             f'Cannot use {error.filename or "a file"}: '
             f'{error.strerror or error}.') from error
 
 
-def _prepared(tasks, name, given, reads) -> Job:
+def _prepared(tasks, name, given, reads, preview) -> Job:
     if name not in tasks:
         raise ValueError(f'task is {name!r}, allowed: {", ".join(tasks)}.')
     row, notes = tasks[name], []
+    if preview:
+        row = _preview(tasks, name)
     _check_taken(tasks, name, given)
     _check_texts(row, given)
     base = build(JobSettings, given)
@@ -74,6 +79,8 @@ def _prepared(tasks, name, given, reads) -> Job:
         checkpoint)
     path = Path(base.save_file or default_save_path(
         name, work.size, seed, work.title, row.suffixes[0]))
+    if preview:
+        path = path.with_name(f'{path.stem}_preview{row.suffixes[0]}')
     work = replace(work, notes=(*notes, *work.notes))
     job = Job(name, row, checkpoint, work, RunRecord(
         {'task': name, **work.settings.flat()}, seed)).at(path)
@@ -119,6 +126,14 @@ def _check_texts(row, given) -> None:
     for setting, value in given.items():
         if setting not in files and re.search('[\ud800-\udfff]', str(value)):
             raise ValueError(f'{setting} is not text in UTF-8.')
+
+
+def _preview(tasks, name) -> Task:
+    if tasks[name].preview is None:
+        able = [n for n, row in tasks.items() if row.preview]
+        raise ValueError(
+            f'preview is not for task {name}; it is for {", ".join(able)}.')
+    return tasks[name].preview
 
 
 def _embedded(tasks, name) -> Path:

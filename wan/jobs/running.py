@@ -67,7 +67,9 @@ def run(
         log.info(note)
     job = begin(job, progress)
     job.record.results['notes'] = list(job.work.notes)
-    return job.row.run(job, pipe or load(job, progress), progress)
+    if pipe is None and job.work.loads:
+        pipe = load(job, progress)
+    return job.row.run(job, pipe, progress)
 
 
 def save(job: Job, result: Any, progress: Progress | None = None) -> Path:
@@ -86,7 +88,7 @@ def save(job: Job, result: Any, progress: Progress | None = None) -> Path:
     with _claimed(job) as job, \
             saving.switching(job.record_file, job.outputs) as folder:
         with progress.stage('save'):
-            job.row.save(folder, job, result)
+            job.row.save(folder, job, result, progress)
         job.record.stages |= progress.seconds
         write_record(
             folder / job.record_file.name, job.record.as_dict())

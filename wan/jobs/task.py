@@ -52,6 +52,7 @@ class Work:
         images: paths or PIL images that the prompts are about, for a
             language model that extends them.
         texts: what such a model wrote, by name.
+        loads: whether the weights are needed.
         data: what was read, for the task's own `run` and `save`.
     """
     settings: Settings
@@ -69,6 +70,7 @@ class Work:
     notes: tuple[str, ...] = ()
     images: tuple[Any, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    loads: bool = True
     data: Any = None
 
 
@@ -136,7 +138,8 @@ class Job:
     @property
     def stages(self) -> tuple[str, ...]:
         r"""Of the whole job, in order."""
-        return (*self.work.before, 'load', *self.work.stages, 'save')
+        load = ('load',) if self.work.loads else ()
+        return (*self.work.before, *load, *self.work.stages, 'save')
 
 
 def _no_companions(path: Path) -> Sequence[Path]:
@@ -155,7 +158,8 @@ class Task:
         prepare: reads and checks the inputs.
         run: computes the result, in the stages that `prepare` named.
         save: writes the result into a folder, under the name of
-            `job.save_file`, and whatever lies beside it.
+            `job.save_file`, and whatever lies beside it; tells of the stages
+            that this has.
         defaults: (what is given, the model's config) -> values of settings
             that are left out, where they are not those of the fields.
         suffixes: of a result, the usual one first.
@@ -163,18 +167,21 @@ class Task:
         before: does what comes before the weights are loaded, and gives the
             job to go on with; for work that names such stages.
         experiment: sections of its experiment files; None without.
+        preview: what shows quickly what the task would see, as a row of its
+            own whose result is a picture; None without.
     """
     pipeline: type[WanPipeline]
     model_types: tuple[str, ...]
     settings: tuple[type, ...]
     prepare: Callable[[Settings, Checkpoint], Work]
     run: Callable[[Job, WanPipeline, Progress], Any]
-    save: Callable[[Path, Job, Any], None]
+    save: Callable[[Path, Job, Any, Progress], None]
     defaults: Callable[[Mapping, Mapping], Mapping[str, object]]
     suffixes: tuple[str, ...]
     companions: Callable[[Path], Sequence[Path]] = _no_companions
     before: Callable[[Job, Progress], Job] | None = None
     experiment: Mapping[str, Section] | None = None
+    preview: 'Task | None' = None
 
     @property
     def kinds(self) -> tuple[type, ...]:

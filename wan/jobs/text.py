@@ -175,7 +175,9 @@ def negative(n_prompt: str | None) -> str:
     return '' if n_prompt is None else n_prompt or ' '
 
 
-def save_video(folder: Path, job: Job, video: torch.Tensor) -> None:
+def save_video(
+    folder: Path, job: Job, video: torch.Tensor, progress: Progress
+) -> None:
     r"""Write the video, the record among its tags."""
     cache_video(
         video[None], folder / job.save_file.name,
@@ -183,7 +185,9 @@ def save_video(folder: Path, job: Job, video: torch.Tensor) -> None:
         metadata=job.record.as_metadata())
 
 
-def save_image(folder: Path, job: Job, video: torch.Tensor) -> None:
+def save_image(
+    folder: Path, job: Job, video: torch.Tensor, progress: Progress
+) -> None:
     r"""Write the one frame, the record among its tags."""
     cache_image(
         video.squeeze(1)[None], folder / job.save_file.name, nrow=1,

@@ -173,7 +173,9 @@ def run_vace(job: Job, pipe: WanVace, progress: Progress) -> torch.Tensor:
         **sampling(job), progress=progress)
 
 
-def save_vace(folder: Path, job: Job, video: torch.Tensor) -> None:
+def save_vace(
+    folder: Path, job: Job, video: torch.Tensor, progress: Progress
+) -> None:
     r"""Write the video, the record among its tags."""
     cache_video(
         video[None], folder / job.save_file.name,

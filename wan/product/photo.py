@@ -44,6 +44,14 @@ class Product:
         r"""The photo in mode RGB, transparent parts white."""
         return on_white(self.photo)
 
+    @property
+    def cut_out(self) -> Image.Image:
+        r"""The photo in mode RGBA, transparent where the product is not."""
+        picture = self.on_white.copy()
+        picture.putalpha(Image.fromarray(
+            self.alpha.mul(255).round().to(torch.uint8).numpy()))
+        return picture
+
     def fitted(
         self, size: tuple[int, int]
     ) -> tuple[torch.Tensor, torch.Tensor]:

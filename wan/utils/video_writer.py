@@ -30,6 +30,8 @@ ENCODER = (
     f'scale=out_color_matrix=bt709:out_range=tv:flags={SCALE_FLAGS},'
     'format=yuv420p,setparams=range=tv:colorspace=bt709'
     ':color_primaries=bt709:color_trc=bt709')
+# Every picture by itself and as it is, which programs that edit videos read.
+LOSSLESS = ('-c:v', 'png', '-pix_fmt', 'rgb24')
 CONTAINER = ('-movflags', '+faststart+use_metadata_tags')
 
 
@@ -40,6 +42,7 @@ def write_video(
     *,
     metadata: Mapping[str, str] | None = None,
     audio: str | Path | Sound | None = None,
+    lossless: bool = False,
 ) -> Path:
     r"""Encode frames as they come; `path` appears only when all went well.
 
@@ -51,6 +54,7 @@ def write_video(
         metadata: tags written into the file, such as `comment`; any length.
         audio: what `read_sound` gave, or the file to read it from, as long
             as the video; sound that cannot be read is left out with a warning.
+        lossless: keep every pixel's value, in a .mov or .mkv file.
 
     Raises:
         ValueError: no or unequal frames, a wrong suffix, rate or audio file,
@@ -67,7 +71,8 @@ def write_video(
     if isinstance(audio, str | Path) and not read_facts(audio)['audio']:
         raise ValueError(f'{audio} holds no audio.')
     with atomic_write(path) as temporary:
-        count = _encode(path, temporary, frames, fps, metadata or {})
+        count = _encode(path, temporary, frames, fps, metadata or {},
+                        LOSSLESS if lossless else ENCODER)
         if isinstance(audio, str | Path):
             audio = read_sound(audio, count / fps)
         if audio is not None:
@@ -76,7 +81,7 @@ def write_video(
     return path
 
 
-def _encode(path, temporary, frames, fps, metadata) -> int:
+def _encode(path, temporary, frames, fps, metadata, encoder) -> int:
     r"""Stream the frames into `temporary`; returns how many there were."""
     frames = iter(frames)
     first = next(frames, None)
@@ -93,7 +98,7 @@ def _encode(path, temporary, frames, fps, metadata) -> int:
         tags.write_bytes(_tags(metadata))
         process = subprocess.Popen(
             [*command, '-f', 'ffmetadata', '-i', str(tags), '-map', '0',
-             '-map_metadata', '1', *ENCODER, *CONTAINER,
+             '-map_metadata', '1', *encoder, *CONTAINER,
              str(temporary.absolute())],
             stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, stderr=log)
         try:

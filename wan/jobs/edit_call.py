@@ -1,0 +1,79 @@
+r"""How a job calls the editing pipeline, and what it records of the answer."""
+import logging
+from collections.abc import Mapping
+from dataclasses import asdict
+
+import torch
+
+from ..edit_config import EditConfig
+from ..pvtt import PVTTResult, WanPVTT
+from ..refdrop.config import RefConfig
+from ..utils.kept import Kept
+from ..utils.progress import Progress
+from .edit_settings import EditInputs, EditOptions
+from .settings import JobSettings
+from .task import Job
+from .text import negative
+
+log = logging.getLogger(__name__)
+
+# Encoded once, whether the product is looked for or edited.
+TEXTS = ('text.source', 'text.target', 'text.null')
+
+
+def common(job: Job, kept: Kept, progress: Progress) -> dict[str, object]:
+    r"""Arguments of all methods of `WanPVTT` that run the model."""
+    inputs = job.settings[EditInputs]
+    return {
+        'source_prompt': inputs.source_prompt,
+        'target_prompt': inputs.target_prompt,
+        'source_blend': inputs.source_blend,
+        'target_blend': inputs.target_blend,
+        'seed': job.settings[JobSettings].base_seed,
+        'n_prompt': negative(inputs.n_prompt),
+        'offload_model': job.runtime.offload_model,
+        'windows': job.work.windows, 'kept': kept, 'progress': progress}
+
+
+def called(
+    job: Job,
+    pipe: WanPVTT,
+    clip: torch.Tensor,
+    mask: torch.Tensor | None,
+    frames: Mapping[str, torch.Tensor],
+    use_mask: bool,
+    kept: Kept,
+    progress: Progress,
+) -> PVTTResult | None:
+    r"""Edit a clip; gives what `WanPVTT.generate` does.
+
+    What it says goes into the record.
+
+    Args:
+        clip: [3, 4n + 1, H, W] in [-1, 1].
+        mask: of it, [1 or F, H, W]; None where it is to be found, if
+            `use_mask`.
+        frames: edited frames that are given.
+    """
+    options, data = job.settings[EditOptions], job.work.data
+    result = pipe.generate(
+        clip, data.products, edit=job.settings[EditConfig],
+        ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
+        ref_bank=options.ref_bank, reverse_from=data.reverse_from,
+        frames=frames, context_scale=options.context_scale,
+        round_trip=options.measure and data.shot is None,
+        **common(job, kept, progress))
+    if result is None:  # another process has it
+        return None
+    note(job, result.notes)
+    job.record.results |= {
+        'edit': asdict(result.edit), 'reference': asdict(result.ref),
+        **{f'{name}_on': used for name, used in result.used.items()}}
+    return result
+
+
+def note(job: Job, notes: tuple[str, ...]) -> None:
+    r"""Tell the user, now and in the record."""
+    for text in notes:
+        log.warning(text)
+    job.record.results['notes'] += notes

@@ -1,0 +1,261 @@
+r"""The part of a template that is edited, and what the model sees of it."""
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import torch
+
+from ..footage import Footage
+from ..product.locate import doubts
+from ..product.view import Size, View, around, fixed, resized, whole
+from ..utils import disk
+from ..utils.image import read_mask_image
+from ..utils.mask_file import is_still
+from ..utils.progress import Progress
+from ..windows import WindowConfig
+from .checkpoint import Checkpoint
+from .edit_files import MAX_FRAMES, check_shape
+from .edit_output import OutputSettings
+from .edit_settings import SHOWN, EditInputs, EditOptions
+from .settings import Settings
+
+# Pixels of the longer side of a mask that a window is laid around.
+COARSE = 256
+# Seconds by which a mask may be longer: containers round.
+SLACK = 0.5
+
+
+@dataclass(frozen=True)
+class Mask:
+    r"""A mask of the template that is given, read frame by frame.
+
+    Args:
+        path: of a video, a folder of pictures, or one picture.
+        numbers: for each edited frame the mask's stored frame; None for a
+            picture, which holds for all.
+    """
+    path: str
+    numbers: tuple[int, ...] | None
+
+    @classmethod
+    def of(cls, path: str, template: Footage, frames: Sequence[int]) -> 'Mask':
+        r"""A mask of a template, of which some frames are edited.
+
+        Raises:
+            ValueError: unreadable, or not as long as the template or as its
+                part that is edited.
+        """
+        if is_still(path):
+            return cls(path, None)
+        mask = Footage.open(path)
+        count, seconds = len(mask.times), mask.duration
+        if count == len(template.times):
+            return cls(path, tuple(frames))
+        if count == len(frames):
+            return cls(path, tuple(range(count)))
+        if abs(seconds - template.duration) > SLACK:
+            raise ValueError(
+                f'src_mask {path} has {count} frames ({seconds:.2f} s), the '
+                f'template {len(template.times)} ({template.duration:.2f} s), '
+                f'of which {len(frames)} are edited: as many as either are '
+                f'needed.')
+        times = torch.tensor(mask.times)
+        return cls(path, tuple(
+            int((times - template.times[i]).abs().argmin()) for i in frames))
+
+    def frames(self, count: int) -> Iterator[torch.Tensor]:
+        r"""[1, h, w] in [0, 1] for each edited frame."""
+        if self.numbers is None:
+            image = read_mask_image(self.path)
+            data = torch.frombuffer(
+                bytearray(image.convert('L').tobytes()), dtype=torch.uint8)
+            still = data.view(1, image.height, image.width).float() / 255
+            for _ in range(count):
+                yield still
+            return
+        for frame in Footage.open(self.path).shown(
+                self.numbers, ground='black'):
+            yield (frame.mean(0, keepdim=True) + 1) / 2
+
+
+@dataclass(frozen=True)
+class Shot:
+    r"""What is edited of a template.
+
+    Args:
+        footage: the template.
+        frames: numbers of its frames that are edited.
+        written: numbers of those that are written; None for all.
+        size: (width, height) that the model sees.
+        view: the window; None until the product is found.
+        mask: that is given; None otherwise.
+    """
+    footage: Footage
+    frames: tuple[int, ...]
+    written: tuple[int, ...] | None
+    size: Size
+    view: View | None
+    mask: Mask | None = None
+
+    @property
+    def count(self) -> int:
+        r"""Frames that the model is shown: 4n + 1, the last one repeated."""
+        return (len(self.frames) + 2) // 4 * 4 + 1
+
+    @property
+    def everything(self) -> View:
+        r"""The whole frame, padded, in which the product is looked for."""
+        return whole(
+            self.footage.size, self.size, len(self.frames), pad=True)
+
+    def seen(self, view: View, progress: Progress) -> torch.Tensor:
+        r"""The clip [3, F, h, w] in [-1, 1] that the model sees.
+
+        Raises:
+            ValueError: the template is no longer what it was.
+        """
+        self.footage.unchanged()
+        total = len(self.frames)
+        with progress.stage('read the template', total) as step:
+
+            def counted():
+                for i, frame in enumerate(self.footage.shown(self.frames)):
+                    yield frame
+                    step(i + 1, total)
+
+            return self._clip(counted(), 3, view, -1.)
+
+    def masked(self, view: View) -> torch.Tensor:
+        r"""The given mask [F, h, w], 0 or 1, as the model sees it."""
+        return self._binary(self.mask.frames(len(self.frames)), view)
+
+    def inside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
+        r"""The same of a mask [F, h', w'] of the whole template."""
+        return self._binary(mask[:, None], view)
+
+    def _binary(self, pictures, view):
+        return (self._clip(pictures, 1, view, 0.)[0] > 0.5).float()
+
+    def _clip(self, pictures, channels, view, ground):
+        width, height = view.size
+        clip = disk.empty((channels, self.count, height, width))
+        for i, picture in enumerate(pictures):
+            clip[:, i] = view.take(picture, i, ground)
+        clip[:, len(self.frames):] = clip[:, len(self.frames) - 1, None]
+        return clip
+
+    def at(self, view: View) -> 'Shot':
+        return replace(self, view=view)
+
+    def around(self, mask: torch.Tensor | None) -> 'Shot':
+        r"""With a window around a mask [F, h, w] of the template's aspect;
+        None, or one that marks nothing, is the whole frame."""
+        if mask is None or not (mask > 0.5).any():
+            return self.at(self.everything)
+        return self.at(around(mask, self.footage.size, self.size))
+
+    def coarse(self) -> torch.Tensor:
+        r"""The given mask [F, h, w], small, of the whole template."""
+        size = coarse_size(self.footage.size)
+        return torch.cat([
+            resized(frame, size)
+            for frame in self.mask.frames(len(self.frames))])
+
+    def outside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
+        r"""A mask [F, h, w] that was found in a view, of the whole template,
+        small: [F, h', w']."""
+        width, height = coarse_size(self.footage.size)
+        scale = width / self.footage.size[0], height / self.footage.size[1]
+        out = torch.zeros(len(self.frames), height, width)
+        box = tuple(max(1, round(side * s)) for side, s in zip(
+            view.box, scale, strict=True))
+        for i, frame in enumerate(out):
+            left, top = (round(at * s) for at, s in zip(
+                view.corners[i], scale, strict=True))
+            part = resized(mask[i][None].float(), box)[0]
+            part = part[max(0, -top):height - top, max(0, -left):width - left]
+            frame[max(0, top):max(0, top) + part.size(0),
+                  max(0, left):max(0, left) + part.size(1)] = part
+        return out
+
+
+def coarse_size(size: Size) -> Size:
+    r"""(width, height), the longer side `COARSE` pixels at most."""
+    shrink = min(1., COARSE / max(size))
+    return tuple(max(1, round(side * shrink)) for side in size)
+
+
+def window_of(crop: str | tuple[int, ...], shot: Shot, pad: bool) -> Shot:
+    r"""The shot with its window, as far as it is known before the product is
+    found.
+
+    Args:
+        crop: see `OutputSettings.window`.
+        pad: of the whole frame, see `whole`.
+
+    Raises:
+        ValueError: a window outside the template.
+    """
+    frame, count = shot.footage.size, len(shot.frames)
+    if crop == 'full':
+        return shot.at(whole(frame, shot.size, count, pad))
+    if crop != 'auto':
+        return shot.at(fixed(frame, shot.size, count, crop))
+    return shot if shot.mask is None else shot.around(shot.coarse())
+
+
+def read_shot(
+    settings: Settings, size: Size, checkpoint: Checkpoint
+) -> tuple[Shot, list[str]]:
+    r"""The shot of a job, and notes on the template.
+
+    Args:
+        size: (width, height) that the model sees.
+
+    Raises:
+        ValueError: template, mask or times that do not fit.
+    """
+    inputs, output = settings[EditInputs], settings[OutputSettings]
+    footage = Footage.open(inputs.src_video)
+    frames = footage.chosen(output.rate, output.start, output.end)
+    notes = list(footage.notes)
+    if inputs.frame_num is not None and inputs.frame_num < len(frames):
+        notes.append(
+            f'Only {inputs.frame_num} of {len(frames)} frames are edited; the '
+            f'others are passed through.')
+        frames = frames[:inputs.frame_num]
+    written = None if output.rate is None else footage.chosen(output.rate)
+    mask = None
+    if inputs.src_mask and settings[EditOptions].use_mask:
+        check_shape(inputs.src_mask, footage.info)
+        mask = Mask.of(inputs.src_mask, footage, frames)
+    shot = Shot(footage, frames, written, size, None, mask)
+    if mask is not None:
+        coarse = shot.coarse()
+        if not (coarse > 0.5).any():
+            raise ValueError(
+                f'src_mask {inputs.src_mask} marks nothing in the frames that '
+                f'are edited: the product must be white in it, and larger '
+                f'than a few pixels.')
+        notes += doubts((coarse > 0.5).float(), 'given')
+    return window_of(output.window, shot, inputs.fit == 'pad'), notes
+
+
+def long_windows(
+    settings: Settings, frames: int, checkpoint: Checkpoint
+) -> Settings:
+    r"""The settings with windows in time if the model needs them.
+
+    Raises:
+        ValueError: it does, and cannot have them.
+    """
+    usual = checkpoint.config.get('defaults', {}).get('frame_num', MAX_FRAMES)
+    if frames <= usual or settings[WindowConfig].window_frames is not None:
+        return settings
+    kind = checkpoint.model.model_type
+    if kind not in SHOWN['window_frames']:
+        raise ValueError(
+            f'The template has {frames} frames to edit, and a checkpoint of '
+            f'type {kind} edits at most {usual} at once: choose a part with '
+            f'start and end, or fewer frames a second with fps.')
+    return settings.updated(replace(
+        settings[WindowConfig], window_frames=usual))
