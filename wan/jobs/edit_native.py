@@ -1,4 +1,5 @@
 r"""An edit that comes back as the template itself, the product replaced."""
+import math
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -99,12 +100,12 @@ def save_native(
         path, shot.footage, _patches(result), frames=shot.written,
         codec=output.codec, crf=output.crf,
         metadata=job.record.as_metadata(), progress=progress,
-        measure=job.settings[EditOptions].measure)
+        measured=job.settings[EditOptions].measure)
     results = job.record.results
     results['notes'] += changed.notes
     results['changed'] = {
         name: value for name, value in asdict(changed).items()
-        if name != 'notes' and value is not None}
+        if name != 'notes' and not math.isnan(value)}
     _, comparison, sheet, mask = companions(path)
     if result.mask is not None:
         write_masks(mask, shot, result.mask)

@@ -1,4 +1,5 @@
 r"""The part of a template that is edited, and what the model sees of it."""
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
@@ -72,9 +73,11 @@ class Mask:
             for _ in range(count):
                 yield still
             return
-        for frame in Footage.open(self.path).shown(
-                self.numbers, ground='black'):
-            yield (frame.mean(0, keepdim=True) + 1) / 2
+        wanted = Counter(self.numbers)  # near in time may be one for several
+        shown = Footage.open(self.path).shown(sorted(wanted), ground='black')
+        for number, frame in zip(sorted(wanted), shown, strict=True):
+            for _ in range(wanted[number]):
+                yield (frame.mean(0, keepdim=True) + 1) / 2
 
 
 @dataclass(frozen=True)
@@ -236,7 +239,7 @@ def read_shot(
                 f'src_mask {inputs.src_mask} marks nothing in the frames that '
                 f'are edited: the product must be white in it, and larger '
                 f'than a few pixels.')
-        notes += doubts((coarse > 0.5).float(), 'given')
+        notes += doubts((coarse > 0.5).float())
     return window_of(output.window, shot, inputs.fit == 'pad'), notes
 
 
