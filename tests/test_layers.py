@@ -10,6 +10,7 @@ ROOT = Path(__file__).parents[1]
 # a room of its own. Each may import its own room and those below.
 ROOMS = (
     ('wan.utils',),
+    ('wan.footage',),
     ('wan.configs',),
     ('wan.modules.backends',),
     ('wan.modules.attention',),

@@ -82,6 +82,49 @@ def to_bt709(
     return light ** (1 / DISPLAY_GAMMA)
 
 
+def from_bt709(
+    rgb: np.ndarray, primaries: int, transfer: int,
+) -> np.ndarray:
+    r"""SDR colours of BT.709 coded in another gamut and range.
+
+    The way back of `to_bt709`: colours that it has not cut off come out as
+    they went in.
+
+    Args:
+        rgb: [..., 3] in [0, 1].
+
+    Returns:
+        float32 [..., 3] in [0, 1], as coded.
+    """
+    rgb = np.asarray(rgb, np.float32).clip(0, 1)
+    light = _light(rgb, SRGB) if transfer == SRGB else rgb ** DISPLAY_GAMMA
+    if transfer in HDR:
+        most = light.max(-1, keepdims=True).clip(1e-6)
+        light = light * (_expanded(most) / most)
+    gamut = gamut_of(primaries, transfer)
+    if gamut in TO_709:
+        back = np.linalg.inv(np.array(TO_709[gamut])).astype(np.float32)
+        light = light @ back.T
+    return _code(light.clip(0), transfer).clip(0, 1).astype(np.float32)
+
+
+def _code(light: np.ndarray, transfer: int) -> np.ndarray:
+    r"""The inverse of `_light`."""
+    if transfer == PQ:
+        power = (light * (WHITE / 10_000)) ** 0.1593017578125
+        return ((0.8359375 + 18.8515625 * power) / (1 + 18.6875 * power)
+                ) ** 78.84375
+    if transfer == HLG:
+        a, b, c = 0.17883277, 0.28466892, 0.55991073
+        scene = (light * (WHITE / PEAK)) ** (1 / 1.2)
+        return np.where(scene <= 1 / 12, np.sqrt(3 * scene),
+                        a * np.log((12 * scene - b).clip(1e-6)) + c)
+    if transfer == SRGB:
+        return np.where(light <= 0.0031308, 12.92 * light,
+                        1.055 * light ** (1 / 2.4) - 0.055)
+    return light ** (1 / (2.2 if transfer == GAMMA_22 else DISPLAY_GAMMA))
+
+
 def _light(rgb: np.ndarray, transfer: int) -> np.ndarray:
     if transfer == PQ:  # SMPTE ST 2084
         power = rgb ** (1 / 78.84375)
@@ -106,3 +149,12 @@ def _compressed(light: np.ndarray) -> np.ndarray:
     most = (PEAK / WHITE - KNEE) / (1 - KNEE)
     bent = KNEE + (1 - KNEE) * over * (1 + over / most ** 2) / (1 + over)
     return np.where(light > KNEE, bent, light)
+
+
+def _expanded(bent: np.ndarray) -> np.ndarray:
+    r"""The inverse of `_compressed`, for light up to 1."""
+    share = (bent - KNEE).clip(0) / (1 - KNEE)
+    most = (PEAK / WHITE - KNEE) / (1 - KNEE)
+    half = (1 - share) / 2
+    over = most * (np.sqrt((most * half) ** 2 + share) - most * half)
+    return np.where(bent > KNEE, KNEE + over * (1 - KNEE), bent)

@@ -7,6 +7,7 @@ the header, the first picture and the first sound are read.
     python container.py PATH CONTAINERS MAX_PIXELS
 """
 import json
+import struct
 import sys
 
 if __name__ == '__main__':
@@ -23,7 +24,8 @@ def facts(path: str, containers: str, pixels: str) -> dict:
 
     `video` and `audio` are those of the stream that counts, or None: the
     first that the file calls default, else the first. `others` are streams
-    beside it, times are in seconds, colours the numbers of ITU-T H.273.
+    beside it, `streams` all that there are; times are in seconds, colours
+    the numbers of ITU-T H.273.
     """
     options = {'protocol_whitelist': 'file', 'format_whitelist': containers,
                'max_pixels': pixels}
@@ -33,6 +35,8 @@ def facts(path: str, containers: str, pixels: str) -> dict:
             found = {
                 'format': file.format.name,
                 'duration': duration and max(0, duration / av.time_base),
+                'start': (file.start_time or 0) / av.time_base,
+                'streams': [_stream(stream) for stream in file.streams],
                 'video': None, 'audio': None}
             place, others = _chosen(file.streams.video)
             sound, sounds = _chosen(file.streams.audio)
@@ -62,6 +66,12 @@ def _chosen(streams) -> tuple[int | None, int]:
     return (counts[0].index, len(shown) - 1) if counts else (None, 0)
 
 
+def _stream(stream) -> dict:
+    context = stream.codec_context
+    return {'index': stream.index, 'kind': stream.type,
+            'codec': context.codec.canonical_name if context else None}
+
+
 def _video(file, stream, pixels: int) -> dict:
     context = stream.codec_context
     if context is None:
@@ -85,7 +95,9 @@ def _video(file, stream, pixels: int) -> dict:
     return found | {
         'width': frame.width, 'height': frame.height,
         'aspect': _number(stream.sample_aspect_ratio) or 1,
-        'rotation': frame.rotation,
+        'rotation': frame.rotation, 'turn': _turn(frame),
+        'pixels': frame.format.name, 'interlaced': frame.interlaced_frame,
+        'base': [stream.time_base.numerator, stream.time_base.denominator],
         'start': float((start or 0) * stream.time_base),
         'rgb': frame.format.is_rgb or frame.format.has_palette,
         'grey': len(frame.format.components) < 3,
@@ -94,6 +106,20 @@ def _video(file, stream, pixels: int) -> dict:
         'matrix': int(frame.colorspace), 'range': int(frame.color_range),
         'primaries': int(frame.color_primaries),
         'transfer': int(frame.color_trc), 'tag': context.codec_tag}
+
+
+def _turn(frame) -> list[bool] | None:
+    r"""How it is shown: rows become columns, then x and then y reversed.
+
+    None if it is turned by something else than quarters.
+    """
+    for data in frame.side_data:
+        if data.type.name == 'DISPLAYMATRIX':
+            a, b, _, c, d = struct.unpack_from('5i', bytes(data))
+            if (a, d) == (0, 0):
+                return [True, c < 0, b < 0]
+            return [False, a < 0, d < 0] if (b, c) == (0, 0) else None
+    return [False, False, False]
 
 
 def _audio(file, stream) -> dict:

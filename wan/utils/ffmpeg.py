@@ -6,11 +6,16 @@ bounded. What a file holds is asked of PyAV, whose answers do not depend on
 the ffmpeg installed; frames are read and written by the ffmpeg binary that
 imageio-ffmpeg brings or `IMAGEIO_FFMPEG_EXE` names.
 """
+import io
 import json
+import logging
 import os
 import re
 import subprocess
 import sys
+import tempfile
+import threading
+from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
@@ -26,6 +31,8 @@ CONTAINERS = (
     'ogg', 'gif', 'apng', 'mxf', 'nut', 'ivf', 'h264', 'hevc', 'av1', 'dv',
     'mjpeg', 'm4v', 'mpegvideo', 'yuv4mpegpipe', 'swf', 'rm', 'wtv',
     'mp3', 'wav', 'flac', 'aac')
+
+logger = logging.getLogger(__name__)
 
 
 def ffmpeg_exe() -> str:
@@ -80,6 +87,51 @@ def run_ffmpeg(args: list[str]) -> subprocess.CompletedProcess:
     except subprocess.TimeoutExpired:
         raise ValueError('ffmpeg did not finish in '
                          f'{TIMEOUT_SECONDS:.0f} seconds.') from None
+
+
+def frame_stream(args: list[str], size: int) -> Iterator[bytes]:
+    r"""What ffmpeg writes to its stdout, `size` bytes at a time.
+
+    ffmpeg runs as far ahead as a pipe holds, and ends with the iteration.
+    What it says of faults that it survived goes to the log.
+
+    Args:
+        args: with `pipe:1` as the output.
+
+    Raises:
+        ValueError: no usable ffmpeg, or it gave nothing new in
+            `TIMEOUT_SECONDS`.
+    """
+    command = [ffmpeg_exe(), '-hide_banner', '-nostdin', '-v', 'error', *args]
+    stalled = threading.Event()
+    with tempfile.TemporaryFile() as log, subprocess.Popen(
+            command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+            stderr=log, bufsize=0) as process:
+
+        def stop():
+            stalled.set()
+            process.kill()
+
+        pipe = io.BufferedReader(process.stdout, 2**20)
+        try:
+            while True:
+                timer = threading.Timer(TIMEOUT_SECONDS, stop)
+                timer.daemon = True
+                timer.start()
+                data = pipe.read(size)
+                timer.cancel()
+                if len(data) < size:
+                    break
+                yield data
+        finally:
+            process.kill()
+        if stalled.is_set():
+            raise ValueError('ffmpeg gave no frame in '
+                             f'{TIMEOUT_SECONDS:.0f} seconds.')
+        log.seek(0)
+        said = log.read().decode(errors='replace')
+        if said:
+            logger.warning('ffmpeg said: %s', reason(said))
 
 
 def input_args(path: str | Path) -> list[str]:

@@ -1,6 +1,7 @@
 r"""A folder of numbered pictures, read as the video that it stands for."""
 import os
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -89,8 +90,25 @@ def read_frames(
         ValueError: a picture is not readable, or has another size than the
             first.
     """
-    frames, shown, last = [], read_image(files[0]).size, None
-    for place in _places(len(files), fps, max_frames):
+    frames = list(each_frame(
+        files, _places(len(files), fps, max_frames), size, fit, ground))
+    clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2).float()
+    return clip.contiguous().div_(127.5).sub_(1)
+
+
+def each_frame(
+    files: list[Path],
+    places: Iterable[int],
+    size: tuple[int, int],
+    fit: str,
+    ground: int,
+) -> Iterator[np.ndarray]:
+    r"""The pictures at `places`, one by one, uint8 [H, W, 3].
+
+    Arguments and errors as of `read_frames`.
+    """
+    shown, last = read_image(files[0]).size, None
+    for place in places:
         if place != last:
             image, last = read_image(files[place]), place
             if image.size != shown:
@@ -99,9 +117,7 @@ def read_frames(
                     f'{files[0]} {shown[0]}x{shown[1]}: the pictures of one '
                     'video must have one size.')
             pixels = _fitted(image, size, fit, ground)
-        frames.append(pixels)
-    clip = torch.from_numpy(np.stack(frames)).permute(3, 0, 1, 2).float()
-    return clip.contiguous().div_(127.5).sub_(1)
+        yield pixels
 
 
 def _places(count: int, fps: float | None, max_frames: int) -> list[int]:

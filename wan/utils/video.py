@@ -10,7 +10,6 @@ import torch
 
 from wan.utils.ffmpeg import (
     MAX_PIXELS,
-    input_args,
     read_facts,
     reason,
     run_ffmpeg,
@@ -19,11 +18,11 @@ from wan.utils.ffmpeg import (
 from wan.utils.frame_folder import frame_files, probe_folder, read_frames
 from wan.utils.video_filters import (
     as_shown,
-    decoder,
     fitted,
-    is_deep,
     meaning,
     resampled,
+    shown_args,
+    stored_shape,
     unknown_colours,
 )
 from wan.utils.video_info import VideoInfo, check_size
@@ -130,13 +129,11 @@ def read_video(
         filters = ['select=' + '+'.join(f'eq(n\\,{i})' for i in only)]
     filters += fitted(info.stream, width, height, fit)
     result = run_ffmpeg([
-        *decoder(info.stream), *input_args(path), '-map',
-        f'0:{info.stream["index"]}', '-vf', ','.join(filters), '-fps_mode',
-        'passthrough', '-frames:v', str(wanted), '-f', 'rawvideo', 'pipe:1'])
-    shape = (height, width, 4 if info.has_alpha else 3)
-    kind = np.dtype('<u2' if is_deep(info.stream) else 'u1')
+        *shown_args(path, info.stream, filters), '-frames:v', str(wanted),
+        'pipe:1'])
+    shape, kind = stored_shape(info.stream, width, height)
     count = len(result.stdout) // (math.prod(shape) * kind.itemsize)
-    _check_whole(path, count, min(wanted, declared), stderr_text(result))
+    check_whole(path, count, min(wanted, declared), stderr_text(result))
     clip = np.empty((3, count, height, width), np.float32)
     for i in range(count):
         frame = np.frombuffer(
@@ -196,7 +193,9 @@ def _check_request(width, height, fps, max_frames, fit, ground) -> None:
         raise ValueError(f"ground must be 'white' or 'black', not {ground!r}.")
 
 
-def _check_whole(path, count: int, expected: float, log: str) -> None:
+def check_whole(
+    path: str | Path, count: int, expected: float, log: str,
+) -> None:
     r"""A file whose decoding failed before the frames it declares is broken.
 
     Fewer frames alone are not a fault: audio may be longer than the video.

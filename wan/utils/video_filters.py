@@ -3,6 +3,7 @@ r"""From stored pictures to pixels: ffmpeg's filters, and what follows them.
 `stream` is what `wan.utils.container.facts` tells of the video.
 """
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from wan.utils.colour import (
     converted,
     to_bt709,
 )
+from wan.utils.ffmpeg import input_args
 
 # Without these swscale is off by up to three of 255 even in a plain picture.
 SCALE_FLAGS = 'lanczos+accurate_rnd+full_chroma_int'
@@ -109,6 +111,24 @@ def fitted(stream: dict, width: int, height: int, fit: str) -> list[str]:
     return [f'scale={flags}', f'format={"gbrap16le" if deep else "gbrap"}',
             'premultiply=inplace=1', scaled,
             f'format={"rgba64le" if deep else "rgba"}', then]
+
+
+def shown_args(
+    path: str | Path, stream: dict, filters: list[str],
+) -> list[str]:
+    r"""ffmpeg's arguments that write the frames to its stdout, unchanged in
+    number; `filters` end with those of `fitted`."""
+    return [*decoder(stream), *input_args(path), '-map',
+            f'0:{stream["index"]}', '-vf', ','.join(filters), '-fps_mode',
+            'passthrough', '-f', 'rawvideo']
+
+
+def stored_shape(
+    stream: dict, width: int, height: int,
+) -> tuple[tuple[int, int, int], np.dtype]:
+    r"""Shape and type of a frame as `fitted` gives it."""
+    return ((height, width, 4 if stream['alpha'] else 3),
+            np.dtype('<u2' if is_deep(stream) else 'u1'))
 
 
 def as_shown(frame: np.ndarray, stream: dict, ground: int) -> np.ndarray:

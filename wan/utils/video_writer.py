@@ -90,7 +90,7 @@ def _encode(path, temporary, frames, fps, metadata) -> int:
     with (tempfile.TemporaryFile() as log,
           tempfile.TemporaryDirectory() as folder):
         tags = Path(folder, 'tags')  # an argument holds at most 128 KiB
-        tags.write_bytes(_tags(metadata))
+        tags.write_bytes(ffmetadata(metadata))
         process = subprocess.Popen(
             [*command, '-f', 'ffmetadata', '-i', str(tags), '-map', '0',
              '-map_metadata', '1', *ENCODER, *CONTAINER,
@@ -107,7 +107,7 @@ def _encode(path, temporary, frames, fps, metadata) -> int:
             with suppress(BrokenPipeError):
                 process.stdin.close()
         log.seek(0)
-        _check_exit(path, code, log.read().decode(errors='replace'))
+        check_exit(path, code, log.read().decode(errors='replace'))
     return count
 
 
@@ -126,7 +126,7 @@ def _feed(pipe, first, rest) -> int:
     return count
 
 
-def _tags(metadata: Mapping[str, str]) -> bytes:
+def ffmetadata(metadata: Mapping[str, str]) -> bytes:
     r"""Metadata in ffmpeg's notation."""
     def escaped(text):
         return re.sub(r'([=;#\\\n])', r'\\\1', text)
@@ -146,10 +146,11 @@ def _add_audio(path, temporary, sound: Sound) -> None:
             *input_args(temporary), '-copyts', *input_args(source), '-map',
             '0:v', '-map', '1:a', '-c', 'copy', *CONTAINER,
             str(muxed.absolute())])
-        _check_exit(path, result.returncode, stderr_text(result))
+        check_exit(path, result.returncode, stderr_text(result))
 
 
-def _check_exit(path, code: int, log: str) -> None:
+def check_exit(path: str | Path, code: int, log: str) -> None:
+    r"""An OSError with ffmpeg's words if its exit code is not 0."""
     if code:
         said = ' | '.join(log.strip().splitlines()[-5:]) or 'nothing'
         raise OSError(f'Could not write {path}: ffmpeg ended with {code} and '
