@@ -15,7 +15,7 @@ from wan.footage.times import between, nearest_frames, runs, stored_times
 from wan.utils.colour import HDR, converted
 from wan.utils.ffmpeg import frame_stream, read_facts
 from wan.utils.frame_folder import FPS, each_frame, frame_files
-from wan.utils.video import probe
+from wan.utils.video import GROUNDS, probe
 from wan.utils.video_filters import (
     as_shown,
     fitted,
@@ -26,7 +26,6 @@ from wan.utils.video_filters import (
 )
 from wan.utils.video_info import VideoInfo
 
-WHITE = 255  # under transparent parts, as `read_video` has it
 MOST_RUNS = 400  # that a filter names; else all between them are read
 FULL_RANGE = 2  # in ffmpeg's numbers
 
@@ -163,11 +162,14 @@ class Footage:
                              f'{last:g} seconds.')
         return tuple(found)
 
-    def shown(self, frames: Sequence[int]) -> Iterator[torch.Tensor]:
+    def shown(
+        self, frames: Sequence[int], ground: str = 'white'
+    ) -> Iterator[torch.Tensor]:
         r"""Frames as `read_video` gives them, one at a time.
 
         Args:
             frames: numbers of stored frames, rising.
+            ground: 'white' or 'black', on which transparent parts are shown.
 
         Yields:
             float32 [3, H, W] in [-1, 1]; upright, square pixels, SDR BT.709.
@@ -176,16 +178,18 @@ class Footage:
             ValueError: the numbers are none of its, the file has changed, or
                 a frame cannot be read.
         """
-        for frame in self.shown_bytes(frames):
+        for frame in self.shown_bytes(frames, ground):
             yield torch.from_numpy(frame).permute(2, 0, 1).contiguous().div_(
                 127.5).sub_(1)
 
-    def shown_bytes(self, frames: Sequence[int]) -> Iterator[np.ndarray]:
+    def shown_bytes(
+        self, frames: Sequence[int], ground: str = 'white'
+    ) -> Iterator[np.ndarray]:
         r"""`shown` as float32 [H, W, 3] in [0, 255]."""
         self.check(frames)
         if self.path.is_dir():
             files = frame_files(self.path)[0]
-            for frame in each_frame(files, frames, self.size, 'crop', WHITE):
+            for frame in each_frame(files, frames, self.size, 'crop', GROUNDS[ground]):
                 yield frame.astype(np.float32)
             return
         stream = self.info.stream
@@ -194,7 +198,7 @@ class Footage:
                 frames, math.prod(shape) * kind.itemsize,
                 fitted(stream, *self.size, 'crop')):
             yield as_shown(np.frombuffer(data, kind).reshape(shape), stream,
-                           WHITE)
+                           GROUNDS[ground])
 
     def raw(
         self, frames: Sequence[int], size: int, filters: list[str],
