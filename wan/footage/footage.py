@@ -189,7 +189,8 @@ class Footage:
         self.check(frames)
         if self.path.is_dir():
             files = frame_files(self.path)[0]
-            for frame in each_frame(files, frames, self.size, 'crop', GROUNDS[ground]):
+            for frame in each_frame(
+                    files, frames, self.size, 'crop', GROUNDS[ground]):
                 yield frame.astype(np.float32)
             return
         stream = self.info.stream
