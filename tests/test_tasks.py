@@ -154,7 +154,7 @@ def run_toy(job, pipe, progress):
     return ' '.join(said)
 
 
-def save_toy(folder, job, said):
+def save_toy(folder, job, said, progress):
     (folder / job.save_file.name).write_text(said)
 
 

@@ -1,17 +1,10 @@
 r"""The task table: a row is all that the program knows of a task."""
-from dataclasses import replace
-
 from .edit_inputs import SIGHTS
 from .first_last_frame2video import WanFLF2V
 from .image2video import WanI2V
 from .jobs.edit import prepare_edit, run_edit, save_edit
 from .jobs.edit_files import companions
-from .jobs.edit_preview import (
-    prepare_preview,
-    preview_companions,
-    run_preview,
-    save_preview,
-)
+from .jobs.edit_preview import with_preview
 from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
 from .jobs.extension import ExtensionSettings, extended
@@ -81,14 +74,11 @@ _CONTROLLED_VIDEO = Task(
     suffixes=VIDEO_SUFFIXES,
     defaults=text_defaults(frame_num=81, sample_shift=16.0))
 
-_EDIT = Task(
+_EDIT = with_preview(Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
     suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
-    defaults=edit_defaults, experiment=EXPERIMENT)
-_EDIT = replace(_EDIT, preview=replace(
-    _EDIT, prepare=prepare_preview, run=run_preview, save=save_preview,
-    suffixes=('.png',), companions=preview_companions, before=None))
+    defaults=edit_defaults, experiment=EXPERIMENT))
 
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.

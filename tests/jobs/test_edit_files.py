@@ -114,6 +114,7 @@ def given(shell, media, *more):
     r"""The work of the settings, as a caller in Python gives them."""
     return jobs.prepare(generate.TASKS, 'pvtt', {
         'ckpt_dir': shell, 'src_video': media / 'clip.mp4',
+        'output': 'model',
         'use_reference': False, 'source_prompt': SOURCE,
         'target_prompt': TARGET, 'save_file': media / 'x.mp4',
         **dict(more)}).work

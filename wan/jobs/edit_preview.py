@@ -16,7 +16,7 @@ from .edit_output import OutputSettings
 from .edit_sheet import preview_picture, write_masks
 from .settings import Settings
 from .shot import Shot
-from .task import Job, Work
+from .task import Job, Task, Work
 
 FINDING = ('read the template', 'encode text', 'encode', 'find the product')
 
@@ -60,3 +60,10 @@ def save_preview(
 def preview_companions(path: Path) -> tuple[Path]:
     r"""The mask beside a preview."""
     return (path.with_name(f'{path.stem}_mask.mov'),)
+
+
+def with_preview(row: Task) -> Task:
+    r"""The row of an edit, and that of its preview."""
+    return replace(row, preview=replace(
+        row, prepare=prepare_preview, run=run_preview, save=save_preview,
+        suffixes=('.png',), companions=preview_companions, before=None))
