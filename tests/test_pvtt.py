@@ -228,13 +228,14 @@ def test_saved_bank_equals_fresh_bank(pipe, clip, spy, tmp_path):
 def test_matched_bank_is_refilled_at_every_level(
         pipe, clip, spy, monkeypatch):
     encoded = []
-    encode = pipe.vae.encode
+    encode = pipe.vae.encode_chunks
 
-    def watch(videos, **more):
-        encoded.append(videos[0].size(1))
-        return encode(videos, **more)
+    def watch(frames):
+        chunks = list(frames)
+        encoded.append(sum(chunk.size(1) for chunk in chunks))
+        return encode(chunks)
 
-    monkeypatch.setattr(pipe.vae, 'encode', watch)
+    monkeypatch.setattr(pipe.vae, 'encode_chunks', watch)
     edit(pipe, clip, ref={'ref_t': 'match', 'ref_noised': True},
          use_mask=False)
     assert encoded.count(1) == 1
@@ -444,9 +445,9 @@ def test_what_the_vae_encodes_comes_before_the_transformer(
         pipe, clip, monkeypatch):
     r"""Photos, collage and the edit to go back from included."""
     order = []
-    encode, on_device = pipe.vae.encode, pipe.on_device
-    monkeypatch.setattr(pipe.vae, 'encode', lambda videos, **more: (
-        order.append('encode'), encode(videos, **more))[1])
+    encode, on_device = pipe.vae.encode_chunks, pipe.on_device
+    monkeypatch.setattr(pipe.vae, 'encode_chunks', lambda frames: (
+        order.append('encode'), encode(frames))[1])
     monkeypatch.setattr(pipe, 'on_device', lambda module, *more: (
         order.append(module), on_device(module, *more))[1])
     edit(pipe, clip, src_mask=centre_mask(), reverse_from=clip)

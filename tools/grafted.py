@@ -69,18 +69,18 @@ class GraftedModel(nn.Module):
 
 
 class GraftedVAE:
-    r"""Wan2.1's VAE, which tells of no steps."""
+    r"""Wan2.1's VAE, which takes a clip as a whole."""
 
     def __init__(self, vae):
         self.vae, self.model = vae, vae.model
 
-    def encode(self, videos, on_chunk=None):
-        r"""[3, F, H, W] each to [C, T, h, w]."""
-        return self.vae.encode(videos)
+    def encode_chunks(self, frames):
+        r"""Parts [3, n, H, W] of a clip to its latent [C, T, h, w]."""
+        return self.vae.encode([torch.cat(list(frames), 1)])[0]
 
-    def decode(self, zs, on_chunk=None):
-        r"""[C, T, h, w] each to [3, F, H, W]."""
-        return self.vae.decode(zs)
+    def decode_chunks(self, z):
+        r"""A latent [C, T, h, w] to one part, the clip [3, F, H, W]."""
+        yield self.vae.decode([z])[0]
 
 
 class WanPVTT(pvtt.WanPVTT):

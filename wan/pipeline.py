@@ -20,6 +20,7 @@ from .modules.vae import WanVAE
 from .runtime import Runtime
 from .samplers import denoise, make_scheduler
 from .team import ALONE, Alone
+from .utils import disk
 from .utils.checkpoint import check_checkpoint, find_weights
 from .utils.progress import Progress
 from .velocity import Denoiser, classifier_free
@@ -322,20 +323,41 @@ class WanPipeline:
         self, video: torch.Tensor, progress: Progress
     ) -> torch.Tensor:
         r"""[3, F, H, W] in [-1, 1] to a latent [C, T, h, w]."""
-        with progress.stage('encode', 1, self.device) as step, \
+        # A frame, then as many at a time as make one of the latent: a long
+        # clip lies on the disk, and does not fit the device.
+        count, each = video.size(1), self.vae_stride[0]
+        total = (count - 1) // each + 1
+
+        def chunks():
+            for i in range(total):
+                yield video[:, max(0, each * (i - 1) + 1):each * i + 1].to(
+                    self.device)
+                step(i + 1, total)
+
+        with progress.stage('encode', total, self.device) as step, \
                 torch.no_grad():
-            return self.vae.encode([video.to(self.device)], on_chunk=step)[0]
+            return self.vae.encode_chunks(chunks())
 
     def decode(
         self, latent: torch.Tensor, progress: Progress
     ) -> torch.Tensor | None:
-        r"""A latent [C, T, h, w] to a video [3, F, H, W] in [-1, 1].
+        r"""A latent [C, T, h, w] to a video [3, F, H, W] in [-1, 1], on the
+        CPU; a long one lies on the disk.
 
         Other ranks than 0 get None.
         """
         if self.rank != 0 and self.team.tiles is None:
             return None
-        with progress.stage('decode', 1, self.device) as step, \
+        frames, height, width = latent.shape[1:]
+        time, *strides = self.vae_stride
+        video = disk.empty((
+            3, time * (frames - 1) + 1, height * strides[0],
+            width * strides[1]))
+        at = 0
+        with progress.stage('decode', frames, self.device) as step, \
                 torch.no_grad():
-            video = self.vae.decode([latent], on_chunk=step)[0]
+            for i, chunk in enumerate(self.vae.decode_chunks(latent)):
+                video[:, at:at + chunk.size(1)] = chunk.cpu()
+                at += chunk.size(1)
+                step(i + 1, frames)
         return video if self.rank == 0 else None

@@ -27,10 +27,6 @@ NOT_FOUND = (
     'part of it, and has no collage. A mask can be given instead.')
 
 
-def _on_cpu(video: torch.Tensor | None) -> torch.Tensor | None:
-    return None if video is None else video.cpu()
-
-
 @dataclass(frozen=True)
 class PVTTResult:
     r"""What an edit gives; videos [3, F, H, W] in [-1, 1] on the CPU.
@@ -166,9 +162,8 @@ class WanPVTT(EditSteps):
         used = {'mask': region is not None and region.limits,
                 'reference': photos is not None, 'collage': goal is not None}
         del photos  # may hold a bank, whose memory decoding needs
-        video = _on_cpu(self.decode(latent, progress))
-        back = _on_cpu(self.decode(scene.latent, progress)) \
-            if round_trip else None
+        video = self.decode(latent, progress)
+        back = self.decode(scene.latent, progress) if round_trip else None
         if video is None:
             return None
         if region is not None:
