@@ -52,7 +52,8 @@ def edit(checkpoint, media):
         job = prepared(*edit_flags(checkpoint, media, media / 'x.mp4', *more))
         made = jobs.run(job)
         return SimpleNamespace(
-            **vars(made), mask=made.mask, job=job, record=job.record.as_dict()['results'])
+            **vars(made), mask=made.mask, job=job,
+            record=job.record.as_dict()['results'])
 
     return run
 
@@ -69,7 +70,8 @@ def whole(checkpoint, media, tmp_path_factory):
     path = tmp_path_factory.mktemp('whole') / 'whole.mp4'
     code = generate.main([str(flag) for flag in (
         '--task', 'pvtt', '--ckpt_dir', checkpoint, '--output', 'model',
-        '--src_video', media / 'clip.mp4', '--target_image', media / 'plain.png',
+        '--src_video', media / 'clip.mp4',
+        '--target_image', media / 'plain.png',
         '--source_prompt', SOURCE, '--target_prompt', TARGET, '--base_seed',
         7, '--sample_steps', 3, '--save_file', path)])
     return SimpleNamespace(path=path, **result(code, path))

@@ -33,7 +33,7 @@ from .edit_files import (
     write_mask,
 )
 from .edit_native import NativeResult, run_native, save_native
-from .edit_output import OutputSettings
+from .edit_output import OutputSettings, suffix_of
 from .edit_photos import read_products
 from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
 from .edit_settings import (
@@ -131,7 +131,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
-        data=data)
+        suffix=suffix_of(facts.output.codec), data=data)
 
 
 def _read_model(settings, facts, info, size, checkpoint):

@@ -102,7 +102,8 @@ def save_native(
         metadata=job.record.as_metadata(), progress=progress,
         measured=job.settings[EditOptions].measure)
     results = job.record.results
-    results['notes'] += changed.notes
+    results['notes'] += [
+        text for text in changed.notes if text not in results['notes']]
     results['changed'] = {
         name: value for name, value in asdict(changed).items()
         if name != 'notes' and not math.isnan(value)}

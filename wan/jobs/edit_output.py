@@ -2,10 +2,9 @@ r"""What becomes of a template: which part is edited, and how it is written."""
 import math
 from dataclasses import dataclass
 
+from ..footage import CODECS
 from ..utils.flags import check_choices, choice, names
 from .settings import Idle
-
-CODECS = ('x264', 'x265', 'prores', 'lossless')
 
 
 @dataclass(frozen=True)
@@ -76,6 +75,11 @@ class OutputSettings:
     @property
     def native(self) -> bool:
         return self.output == 'native'
+
+
+def suffix_of(codec: str) -> str:
+    r"""Of the usual file with a codec."""
+    return '.mov' if codec == 'prores' else '.mp4'
 
 
 # Of `Facts`; see `Idle`.

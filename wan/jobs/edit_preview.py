@@ -33,7 +33,7 @@ def prepare_preview(settings: Settings, checkpoint: Checkpoint) -> Work:
     work = prepare_edit(settings, checkpoint)
     looks = 'find the product' in work.stages
     return replace(
-        work, loads=looks, before=(), stages=tuple(
+        work, loads=looks, suffix=None, before=(), stages=tuple(
             name for name in work.stages if name in FINDING) if looks
         else ())
 

@@ -78,7 +78,8 @@ def _prepared(tasks, name, given, reads, preview) -> Job:
         ).updated(runtime, replace(base, ckpt_dir=str(folder), base_seed=seed)),
         checkpoint)
     path = Path(base.save_file or default_save_path(
-        name, work.size, seed, work.title, row.suffixes[0]))
+        name, work.size, seed, work.title,
+        work.suffix or row.suffixes[0]))
     if preview:
         path = path.with_name(f'{path.stem}_preview{row.suffixes[0]}')
     work = replace(work, notes=(*notes, *work.notes))

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 
 import torch
 
-from ..footage import Footage
+from ..footage import Footage, plan_writing
 from ..product.locate import doubts
 from ..product.view import Size, View, around, fixed, resized, whole
 from ..utils import disk
@@ -15,9 +15,9 @@ from ..utils.progress import Progress
 from ..windows import WindowConfig
 from .checkpoint import Checkpoint
 from .edit_files import MAX_FRAMES, check_shape
-from .edit_output import OutputSettings
+from .edit_output import OutputSettings, suffix_of
 from .edit_settings import SHOWN, EditInputs, EditOptions
-from .settings import Settings
+from .settings import JobSettings, Settings
 
 # Pixels of the longer side of a mask that a window is laid around.
 COARSE = 256
@@ -220,7 +220,10 @@ def read_shot(
     inputs, output = settings[EditInputs], settings[OutputSettings]
     footage = Footage.open(inputs.src_video)
     frames = footage.chosen(output.rate, output.start, output.end)
-    notes = list(footage.notes)
+    save_file = settings[JobSettings].save_file
+    notes = list(plan_writing(
+        save_file or f'x{suffix_of(output.codec)}', footage, output.codec,
+        output.crf).notes)
     if inputs.frame_num is not None and inputs.frame_num < len(frames):
         notes.append(
             f'Only {inputs.frame_num} of {len(frames)} frames are edited; the '

@@ -53,6 +53,7 @@ class Work:
             language model that extends them.
         texts: what such a model wrote, by name.
         loads: whether the weights are needed.
+        suffix: of a result's file that has no name; None for the task's.
         data: what was read, for the task's own `run` and `save`.
     """
     settings: Settings
@@ -71,6 +72,7 @@ class Work:
     images: tuple[Any, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
     loads: bool = True
+    suffix: str | None = None
     data: Any = None
 
 

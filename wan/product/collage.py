@@ -9,6 +9,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ..utils import disk
 from .filters import blur, dilate
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
@@ -75,10 +76,11 @@ def collage(
     mask = (mask > 0.5).float()
     old, new = Places.of(mask), Places.of(alpha)
     seen = old.size.nonzero().flatten().tolist()
-    frames = list(fill(video, mask).unbind(1))
-    alphas = list(torch.zeros_like(mask))
+    out, alphas = disk.empty(video.shape), torch.zeros_like(mask)
+    for i in range(video.size(1)):
+        out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
     if not seen:
-        return Collage(torch.stack(frames, 1), torch.stack(alphas))
+        return Collage(out, alphas)
     turns = _turns(video, mask, old, seen)
     turns = turns + _tilt(alpha, new, mask[seen[:1]], old, seen[0])
     # Shrunk first, or fine patterns would alias.
@@ -92,9 +94,9 @@ def collage(
         scale = new.size[0] * ratio.mean() / old.size[i]
         pasted = _sample(product, mask.shape[1:], _similarity(
             old.centre[i], new.centre[0] * ratio, -turn[None], scale))[0]
-        frames[i] = pasted[:3] + (1 - pasted[3]) * frames[i]
+        out[:, i] = pasted[:3] + (1 - pasted[3]) * out[:, i]
         alphas[i] = pasted[3]
-    return Collage(torch.stack(frames, 1), torch.stack(alphas))
+    return Collage(out, alphas)
 
 
 def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
@@ -115,12 +117,14 @@ def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
 
 def _turns(video, mask, places, seen) -> torch.Tensor:
     r"""Radians by which the product has turned since it was seen first."""
-    layers = torch.cat([video.transpose(0, 1), mask[:, None]], 1)
-    first = _look(layers[seen[:1]], places, seen[0], torch.zeros(1))
+    def layers(i):
+        return torch.cat([video[:, i], mask[i:i + 1]])[None]
+
+    first = _look(layers(seen[0]), places, seen[0], torch.zeros(1))
     turns = [torch.tensor(0.)]
     for i in seen[1:]:
         angles = turns[-1] + STEPS
-        looks = _look(layers[i][None], places, i, angles)
+        looks = _look(layers(i), places, i, angles)
         both = looks[:, 3] * first[:, 3]
         difference = (looks[:, :3] - first[:, :3]).abs().mean(1) * both
         likeness = _overlap(looks[:, 3], first[:, 3]) - difference.sum(
