@@ -38,11 +38,14 @@ class Encoder:
 
 # The first encoder that keeps most is taken.
 CODECS: dict[str, tuple[Encoder, ...]] = {
-    'x264': (Encoder('libx264', 12., {'preset': 'medium'}),),
-    'x265': (Encoder('libx265', 12., {
-        'preset': 'medium', 'x265-params': 'log-level=none'}),),
-    'prores': (Encoder('prores_ks', options={'vendor': 'apl0'}, even=False,
-                       ranges=False, suffixes=('.mov', '.mkv')),),
+    'x264': (Encoder('libx264', 10., {'preset': 'medium'}),),
+    'x265': (Encoder('libx265', 8., {
+        'preset': 'medium',
+        'x265-params': 'log-level=none:psy-rd=0:psy-rdoq=0'}),),
+    # One scale of rounding for all, whatever bytes it takes.
+    'prores': (Encoder('prores_ks', options={
+        'vendor': 'apl0', 'flags': '+qscale', 'global_quality': '472'},
+        even=False, ranges=False, suffixes=('.mov', '.mkv')),),
     'lossless': (
         Encoder('libx264', options={'preset': 'medium', 'qp': '0'},
                 lossless=True),
