@@ -132,7 +132,7 @@ def _write(path, target, plan, patches, frames, boxes, metadata, step) -> None:
     folder = target.with_name(temporary_name())
     folder.mkdir()
     try:
-        video = folder / 'video.mov'
+        video = folder / 'video'
         with closing(_painted(plan, patches, frames, boxes, step)) as planes:
             try:
                 encode(video, planes, ticks, footage.base, plan.coding,
