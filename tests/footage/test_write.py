@@ -1,5 +1,4 @@
 r"""Files that are written: times, sound, subtitles, faults, memory."""
-import gc
 import os
 import weakref
 from pathlib import Path
@@ -108,8 +107,9 @@ def test_sound_is_copied_and_in_step(tmp_path, source, sound, suffix, cut):
             changed.notes[0])
         assert probe(result).audio_codec == 'aac'
     elif source == 'ts':  # whose packets have headers of their own
-        assert [p[-20:] for p in packets(result, 'audio')[0]] == [
-            p[-20:] for p in packets(path, 'audio')[0]]
+        assert all(a.endswith(b) for a, b in zip(
+            packets(path, 'audio')[0], packets(result, 'audio')[0],
+            strict=True))
     else:
         assert packets(result, 'audio') == packets(path, 'audio')
     gap, want = (starts(p, 'video')[0] - starts(p, 'audio')[0]
@@ -186,16 +186,17 @@ def test_what_has_no_such_planes(tmp_path, clip, kind):
     else:
         assert told(result)['matrix'] == told(result)['primaries'] == 1
     video, before = read_video(result), read_video(path)
-    assert (video - before)[..., 32:, :].abs().mean() < 0.06
+    assert (video - before)[..., 32:, :].abs().mean() < 0.15
     assert np.allclose(Footage.open(result).times, footage.times, atol=1e-3)
     shown = video[:, 0, 12:20, 20:36].flatten(1)
     assert (shown - torch.tensor([1., -1, -1])[:, None]).abs().max() < 0.1
 
 
 def test_hdr_without_planes_is_refused(tmp_path):
-    path = template(tmp_path / 'a.mkv', '-color_trc', 'smpte2084',
-                    '-color_primaries', 'bt2020', pixels='gbrp10le',
-                    codec=('ffv1',))
+    path = template(
+        tmp_path / 'a.mkv', '-vf', 'format=gbrp10le,setparams='
+        'color_primaries=bt2020:color_trc=smpte2084:colorspace=gbr',
+        pixels='gbrp10le', codec=('ffv1',))
     with pytest.raises(ValueError, match='cannot be kept; with output model'):
         plan_writing(tmp_path / 'b.mp4', Footage.open(path))
 
@@ -338,7 +339,6 @@ def test_few_patches_and_planes_are_alive(tmp_path, monkeypatch):
             alive.append(weakref.ref(given.rgb))
             yield given
             del given
-            gc.collect()
             most.append(sum(ref() is not None for ref in alive))
 
     write_footage(tmp_path / 'b.mp4', footage, watched(), measured=False)

@@ -21,7 +21,8 @@ TAGS = {'range': 'color_range', 'matrix': 'colorspace',
 
 
 def write(head: dict, source) -> None:
-    r"""Write a file that holds nothing but the video: mov, for FFV1 nut.
+    r"""Write a file that holds nothing but the video: mov, for FFV1
+    mkv.
 
     Args:
         head: `path`, `encoder`, `options`, `pixels` (ffmpeg's name), `shapes`
@@ -31,7 +32,7 @@ def write(head: dict, source) -> None:
         source: of the raw frames.
     """
     ticks, base = head['ticks'], Fraction(*head['base'])
-    kind = 'nut' if head['encoder'] == 'ffv1' else 'mov'
+    kind = 'matroska' if head['encoder'] == 'ffv1' else 'mov'
     with av.open(head['path'], 'w', format=kind) as file:
         stream, lasting = _stream(file, head, ticks, base), {}
         for begin, end in zip(ticks, ticks[1:], strict=False):
