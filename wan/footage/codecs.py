@@ -38,11 +38,14 @@ class Encoder:
 
 # The first encoder that keeps most is taken.
 CODECS: dict[str, tuple[Encoder, ...]] = {
-    'x264': (Encoder('libx264', 12., {'preset': 'medium'}),),
-    'x265': (Encoder('libx265', 12., {
-        'preset': 'medium', 'x265-params': 'log-level=none'}),),
-    'prores': (Encoder('prores_ks', options={'vendor': 'apl0'}, even=False,
-                       ranges=False, suffixes=('.mov', '.mkv')),),
+    'x264': (Encoder('libx264', 10., {'preset': 'medium'}),),
+    'x265': (Encoder('libx265', 8., {
+        'preset': 'medium',
+        'x265-params': 'log-level=none:psy-rd=0:psy-rdoq=0'}),),
+    # One scale of rounding for all, whatever bytes it takes.
+    'prores': (Encoder('prores_ks', options={
+        'vendor': 'apl0', 'flags': '+qscale', 'global_quality': '472'},
+        ranges=False, suffixes=('.mov', '.mkv')),),
     'lossless': (
         Encoder('libx264', options={'preset': 'medium', 'qp': '0'},
                 lossless=True),
@@ -105,6 +108,9 @@ def coding(
     options = dict(encoder.options)
     if encoder.crf is not None:
         options['crf'] = f'{encoder.crf if crf is None else crf:g}'
+    if encoder.name == 'libx264' and not encoder.lossless and (
+            not target.sx):  # where x264 codes chroma coarser than luma
+        options['chromaoffset'] = '-6'
     if encoder.name == 'prores_ks':
         options['profile'] = 'hq' if target.sx else '4444'
     return Coding(encoder, target, options, tuple(_notes(

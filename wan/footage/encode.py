@@ -1,15 +1,17 @@
-r"""Compressing planes, each frame with its own time."""
+r"""Compressing planes, by a process of its own."""
+import json
+import subprocess
+import sys
+import tempfile
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from fractions import Fraction
 from pathlib import Path
 
-import av
 import numpy as np
 
 from wan.footage.codecs import Coding
-
-TAGS = {'range': 'color_range', 'matrix': 'colorspace',
-        'primaries': 'color_primaries', 'transfer': 'color_trc'}
+from wan.utils.ffmpeg import TIMEOUT_SECONDS
 
 
 def encode(
@@ -21,7 +23,7 @@ def encode(
     tags: dict[str, int],
     aspect: float = 1.,
 ) -> None:
-    r"""Write a mov file that holds nothing but the video.
+    r"""Write a file that holds nothing but the video.
 
     Args:
         path: of the file.
@@ -33,68 +35,36 @@ def encode(
         aspect: of a pixel, width by height.
 
     Raises:
-        ValueError: too few or too many frames.
         OSError: encoding or writing failed.
     """
-    try:
-        with av.open(str(path), 'w', format='mov') as file:
-            stream = _stream(file, ticks, base, coding, tags, aspect)
-            lasting, count = {}, 0
-            for planes in frames:
-                if count == len(ticks) - 1:
-                    raise ValueError(f'There are more frames than the {count} '
-                                     'that have a time.')
-                frame = _frame(planes, coding, stream.codec_context)
-                frame.pts, frame.time_base = ticks[count], base
-                lasting[ticks[count]] = ticks[count + 1] - ticks[count]
-                count += 1
-                _mux(file, stream.encode(frame), base, lasting)
-            if count != len(ticks) - 1:
-                raise ValueError(f'There are {count} frames, '
-                                 f'{len(ticks) - 1} are to be written.')
-            _mux(file, stream.encode(None), base, lasting)
-    except av.FFmpegError as error:
+    pixels = coding.pixels
+    if not pixels.full and tags['range'] == 2:
+        tags = tags | {'range': 1}
+    head = {
+        'path': str(Path(path).absolute()), 'encoder': coding.encoder.name,
+        'options': dict(coding.options), 'pixels': pixels.name,
+        'shapes': pixels.shapes, 'dtype': pixels.dtype.str,
+        'base': [base.numerator, base.denominator], 'ticks': list(ticks),
+        'tags': tags, 'aspect': aspect}
+    with (tempfile.TemporaryFile() as log, subprocess.Popen(
+            [sys.executable, str(Path(__file__).with_name('encoder.py'))],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL,
+            stderr=log) as process):
+        try:
+            # If it gave up, it says why in the log.
+            with suppress(BrokenPipeError):
+                process.stdin.write(json.dumps(head).encode() + b'\n')
+                for planes in frames:
+                    for plane in planes:
+                        process.stdin.write(np.ascontiguousarray(plane).data)
+                process.stdin.close()
+            code = process.wait(TIMEOUT_SECONDS)
+        finally:
+            process.kill()
+            with suppress(BrokenPipeError):
+                process.stdin.close()
+        log.seek(0)
+        said = log.read().decode(errors='replace').strip().splitlines()
+    if code:
         raise OSError(f'encoding with {coding.encoder.name} failed: '
-                      f'{error.strerror or type(error).__name__}') from error
-
-
-def _stream(file, ticks, base, coding, tags, aspect):
-    pixels = coding.pixels
-    rate = (len(ticks) - 1) / Fraction((ticks[-1] - ticks[0]) * base)
-    stream = file.add_stream(
-        coding.encoder.name, rate=rate.limit_denominator(2**16),
-        options=dict(coding.options))
-    context = stream.codec_context
-    stream.width, stream.height = pixels.width, pixels.height
-    stream.pix_fmt = pixels.name
-    stream.time_base = context.time_base = base
-    context.sample_aspect_ratio = Fraction(aspect).limit_denominator(2**16)
-    if coding.encoder.name == 'libx265':
-        context.codec_tag = 'hvc1'  # by which Apple's players know it
-    for name, value in tags.items():
-        setattr(context, TAGS[name], value)
-    if pixels.full is False and tags['range'] == 2:
-        context.color_range = 1
-    return stream
-
-
-def _frame(planes, coding: Coding, context) -> av.VideoFrame:
-    pixels = coding.pixels
-    frame = av.VideoFrame(pixels.width, pixels.height, pixels.name)
-    for name in TAGS.values():  # ProRes looks for them here
-        setattr(frame, name, getattr(context, name))
-    for plane, values in zip(frame.planes, planes, strict=True):
-        height, width = values.shape
-        there = np.frombuffer(plane, pixels.dtype).reshape(
-            -1, plane.line_size // pixels.dtype.itemsize)
-        there[:height, :width] = values
-    return frame
-
-
-def _mux(file, packets, base, lasting: dict[int, int]) -> None:
-    r"""The last frame of a file is shown as long as its packet says."""
-    for packet in packets:
-        time = round(packet.pts * packet.time_base / base)
-        packet.duration = round(
-            lasting.pop(time) * base / packet.time_base)
-        file.mux(packet)
+                      f'{said[-1] if said else f"it ended with {code}"}')

@@ -132,7 +132,7 @@ def _write(path, target, plan, patches, frames, boxes, metadata, step) -> None:
     folder = target.with_name(temporary_name())
     folder.mkdir()
     try:
-        video = folder / 'video.mov'
+        video = folder / 'video'
         with closing(_painted(plan, patches, frames, boxes, step)) as planes:
             try:
                 encode(video, planes, ticks, footage.base, plan.coding,
@@ -182,6 +182,10 @@ def _verified(path, target, plan, frames) -> tuple[Footage, list[str]]:
                       f'frames do not have the times of the {len(wanted)} '
                       'that were to be written.')
     found, ground = written.info.stream, plan.ground
+    if written.pixels is None or written.pixels.shapes != (
+            plan.coding.pixels.shapes):
+        raise OSError(f'Could not write {path}: it decodes as '
+                      f'{found["pixels"]}, not {plan.coding.pixels.name}.')
     facts = ground.tags | {'turn': list(ground.turn)}
     if not plan.coding.pixels.full:  # which is meant where nothing is said
         facts['range'] = found['range'] = found['range'] or LIMITED
@@ -194,7 +198,7 @@ def _verified(path, target, plan, frames) -> tuple[Footage, list[str]]:
 
 
 def _measured(written, plan, frames, boxes) -> Iterator[Changed]:
-    pixels = plan.coding.pixels
+    pixels = written.pixels  # as decoded: ProRes 4444 has more bits then
     with (closing(written.raw(
               range(len(frames)), pixels.frame_bytes, [],
               ('-noautorotate',))) as results,
