@@ -15,6 +15,7 @@ from ..modules.rope import token_grid
 from ..modules.slots import CrossSlot, Share
 from ..velocity import Denoiser
 from .filters import otsu
+from .hint import Hint
 from .masks import by_frames
 from .mixture import segment
 
@@ -117,6 +118,7 @@ def find_product(
     conditions: Mapping[str, Condition],
     words: Mapping[str, Sequence[int]],
     generator: torch.Generator,
+    hint: Hint | None = None,
 ) -> torch.Tensor | None:
     r"""The product's place in a template, from what the model sees in it.
 
@@ -128,6 +130,7 @@ def find_product(
         words: for either prompt, or one of them, the positions of the words
             that name the product, if they are known.
         generator: of the noise.
+        hint: where the product is in one frame, in pixels of `video`.
 
     Returns:
         [F, H, W] on the CPU, 0 or 1; None when nothing tells.
@@ -152,8 +155,10 @@ def find_product(
     odds = log_odds(heat(
         differences, [probe.map(grid) for probe in probes.values()]))
     if odds is None:
-        return None
-    return segment(video.cpu(), by_frames(odds.cpu(), video.size(1)))
+        if hint is None:
+            return None
+        odds = torch.zeros(grid)  # then the hint alone tells
+    return segment(video.cpu(), by_frames(odds.cpu(), video.size(1)), hint)
 
 
 def heat(
