@@ -14,6 +14,7 @@ import torch
 from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
+from .product.finding import AUTO, Finding
 from .product.locate import doubts
 from .product.masks import composite
 from .product.photo import Product
@@ -76,6 +77,7 @@ class WanPVTT(EditSteps):
         frames: Mapping[str, torch.Tensor] | None = None,
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
+        finding: Finding = AUTO,
         round_trip: bool = True,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
@@ -109,6 +111,7 @@ class WanPVTT(EditSteps):
             context_scale: weight of a VACE checkpoint's hints.
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
+            finding: how the product is looked for, if `src_mask` is not given.
             round_trip: decode the template too, to measure against.
             progress: told of stages and steps; can cancel.
 
@@ -152,7 +155,8 @@ class WanPVTT(EditSteps):
             notes, parts = [], windows.of(scene.latent.size(1))
             if seen is None:
                 region, goal, notes = self._found(
-                    scene, edit, products, sight.finding, parts, progress)
+                    scene, edit, products, sight.finding, parts, progress,
+                    finding)
                 seen = sight.seen(region)
             latent = self._edited(
                 scene, edit, ref, photos, region, goal, start, seen, parts,
@@ -171,10 +175,11 @@ class WanPVTT(EditSteps):
         return PVTTResult(video, back, mask, edit, ref, used,
                           tuple(notes))
 
-    def _found(self, scene, edit, products, inputs, windows, progress):
+    def _found(
+            self, scene, edit, products, inputs, windows, progress, finding):
         r"""Region and goal of a mask that is looked for, and notes on it."""
         mask = self.find(
-            scene, self.conditions(scene), progress, inputs, windows)
+            scene, self.conditions(scene), progress, inputs, windows, finding)
         return *self.place(scene, mask, edit, products, progress), \
             [NOT_FOUND] if mask is None else doubts(mask)
 
