@@ -70,7 +70,7 @@ def test_a_box_tells_where_the_map_shows_nothing():
 
 def test_a_prop_that_draws_the_map_is_left():
     r"""The map shows the other thing only; a box is stronger."""
-    video, _, masks = two_products(1, False)
+    video, _, masks = two_products(2, False)
     rough = F.avg_pool2d(masks[0], 8)
     box, _ = hints(masks[1], 3)
     assert overlap(segment(video, 4 * (rough - .3)), masks[1]) < .2
