@@ -24,7 +24,8 @@ from .windows import OFF, WindowConfig
 
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
-    'part of it, and has no collage. A mask can be given instead.')
+    'part of it, and has no collage. src_box or src_point can say where it is, '
+    'another mask_method can look for it, or src_mask be given.')
 
 
 def _on_cpu(video: torch.Tensor | None) -> torch.Tensor | None:

@@ -9,6 +9,8 @@ import torch
 from ..edit_config import EditConfig
 from ..edit_steps import pastes
 from ..flowalign import EDIT_METHODS
+from ..product.finding import AUTO, Finding
+from ..product.locate import doubts
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
@@ -31,6 +33,7 @@ from .edit_files import (
     write_comparison,
     write_mask,
 )
+from .edit_masks import CutoutConfig, MaskConfig, read_finding
 from .edit_photos import read_products
 from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
 from .edit_settings import (
@@ -62,6 +65,7 @@ class EditData:
         clip: the template, [3, 4n + 1, H, W] in [-1, 1].
         products: the photos.
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
+        finding: how the product is looked for in that case.
         reverse_from: an edited clip to go back from, or None.
         frames: edited frames that are given, see `WanPVTT.generate`.
         sound: of the template, in memory: the file may change meanwhile.
@@ -69,6 +73,7 @@ class EditData:
     clip: torch.Tensor
     products: tuple[Product, ...]
     mask: torch.Tensor | None
+    finding: Finding
     reverse_from: torch.Tensor | None
     frames: Mapping[str, torch.Tensor]
     sound: Sound | None
@@ -85,7 +90,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     ref = settings[RefConfig]
     _check_required(inputs, options)
     products, notes = read_products(
-        inputs.target_image, inputs.target_mask) \
+        inputs.target_image, inputs.target_mask, settings[CutoutConfig]) \
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     check_shown(settings, checkpoint.model.model_type, bool(products))
@@ -105,8 +110,13 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
         mask = read_src_mask(inputs, info, size, frames, checkpoint)
+        notes += doubts(mask, given=True)
+    finding = read_finding(
+        settings, info, size, frames, checkpoint.config.sample_fps) \
+        if options.use_mask and mask is None else AUTO
     facts = Facts(inputs, options, edit, ref, pastes(
-        edit, products, options.use_mask))
+        edit, products, options.use_mask),
+        settings[MaskConfig], settings[CutoutConfig])
     back = _reverse(facts, size, frames, checkpoint)
     if info.has_audio:
         sound = read_sound(
@@ -135,7 +145,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
-        data=EditData(clip, products, mask, back, shown, sound))
+        data=EditData(clip, products, mask, finding, back, shown, sound))
 
 
 def _stages(
@@ -230,7 +240,7 @@ def run_edit(
         seed=job.settings[JobSettings].base_seed,
         offload_model=job.runtime.offload_model, frames=data.frames,
         context_scale=options.context_scale, windows=job.work.windows,
-        round_trip=options.measure, progress=progress)
+        finding=data.finding, round_trip=options.measure, progress=progress)
     if result is None:  # another process has it
         return None
     results = job.record.results

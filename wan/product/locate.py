@@ -35,12 +35,15 @@ WORDS_LEAVE, SLOPE = 0.2, 4.
 # common with the next frame's, is doubted.
 LARGE, STEADY = 0.5, 0.3
 
-TOO_LARGE = (
-    'The mask that was found covers more than half of the picture in {} '
-    'frames: look at it, and give src_mask if it is wrong.')
-JUMPS = (
-    'The mask that was found jumps, or is empty, at {} of the frames: look at '
-    'it, and give src_mask if it is wrong.')
+TOO_LARGE = 'covers more than half of the picture in {} frames'
+JUMPS = 'jumps, or is empty, at {} of the frames'
+FOUND = (
+    'The mask that was found {}: look at it; if it is wrong, say where the '
+    'product is with src_box or src_point, try another mask_method, or give '
+    'src_mask.')
+GIVEN = (
+    'src_mask {}: look at it, and whether it is white where the product is, '
+    'in time with the template.')
 
 
 class WordAttention:
@@ -203,15 +206,20 @@ def log_odds(heat: torch.Tensor) -> torch.Tensor | None:
     return SLOPE * (values - cut) / max(cut, 0.1)
 
 
-def doubts(mask: torch.Tensor) -> list[str]:
-    r"""What is odd about a mask [F, H, W] that was found, and what to do."""
+def doubts(mask: torch.Tensor, given: bool = False) -> list[str]:
+    r"""What is odd about a mask, and what to do.
+
+    Args:
+        mask: [F, H, W], 1 at the product.
+        given: by the user, not found.
+    """
     large = int((mask.mean((1, 2)) > LARGE).sum())
     now, then = mask[1:], mask[:-1]
     common = (now * then).sum((1, 2)) \
         / torch.maximum(now, then).sum((1, 2)).clamp_min(1)
     jumps = int((common < STEADY).sum())
-    return [note.format(count) for note, count in (
-        (TOO_LARGE, large), (JUMPS, jumps)) if count]
+    return [(GIVEN if given else FOUND).format(note.format(count))
+            for note, count in ((TOO_LARGE, large), (JUMPS, jumps)) if count]
 
 
 def _normalised(heat: torch.Tensor) -> torch.Tensor:
