@@ -25,8 +25,10 @@ from .flowalign import BRANCHES, EDIT_METHODS
 from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
 from .product.collage import collage
+from .product.finding import AUTO, Finding
+from .product.following import find_in_windows
 from .product.locate import find_product
-from .product.masks import Region, frames_of, over_windows, token_mask
+from .product.masks import Region, frames_of, token_mask
 from .product.photo import Product
 from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
@@ -266,24 +268,34 @@ class EditSteps(WanPipeline):
         progress: Progress,
         inputs: Inputs = NOTHING,
         windows: Sequence[slice] = WHOLE,
+        finding: Finding = AUTO,
     ) -> torch.Tensor | None:
         r"""The automatic mask [F, H, W], 0 or 1; None when nothing tells.
 
         Args:
             inputs: what the model sees of the template.
-            windows: in each of which it is looked for by itself.
+            windows: in each of which it is looked for by itself; where there
+                is a hint, each is told what its neighbour has found.
+            finding: how it is looked for.
         """
+        words = scene.words if finding.use_words else {}
         told = {name: conditions(name, inputs)
                 for name in ('source', 'target')}
         check_common(told, windows)
+
+        def look(window, hint):
+            part = scene.part(window)
+            mask = find_product(
+                self.denoiser, part.video, part.latent, told, words,
+                torch.Generator().manual_seed(scene.seed), hint)
+            # A cell less in one process, and they would go apart.
+            return self.team.first(lambda: mask)
+
         with progress.stage('find the product', 1, self.device):
-            mask = over_windows(windows, [
-                find_product(
-                    self.denoiser, part.video, part.latent, told, scene.words,
-                    torch.Generator().manual_seed(scene.seed))
-                for part in map(scene.part, windows)])
-        # A cell less in one process, and they would go apart.
-        return self.team.first(lambda: mask)
+            mask = find_in_windows(windows, finding.hint, look) \
+                if finding.asks_model else None
+            return self.team.first(
+                lambda: finding.mask(scene.video, mask))
 
     def remember(
         self,

@@ -14,6 +14,7 @@ import torch
 from .edit_config import EditConfig
 from .edit_inputs import Shown
 from .edit_steps import EditSteps
+from .product.finding import AUTO, Finding
 from .product.locate import doubts
 from .product.masks import Region, composite
 from .product.photo import Product
@@ -24,7 +25,8 @@ from .windows import OFF, WindowConfig
 
 NOT_FOUND = (
     'The product was not found in the video: the edit is not limited to a '
-    'part of it, and has no collage. A mask can be given instead.')
+    'part of it, and has no collage. src_box or src_point can say where it is, '
+    'another mask_method can look for it, or src_mask be given.')
 
 
 @dataclass(frozen=True)
@@ -79,6 +81,7 @@ class WanPVTT(EditSteps):
         frames: Mapping[str, torch.Tensor] | None = None,
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
+        finding: Finding = AUTO,
         round_trip: bool = True,
         kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
@@ -113,6 +116,7 @@ class WanPVTT(EditSteps):
             context_scale: weight of a VACE checkpoint's hints.
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
+            finding: how the product is looked for, if `src_mask` is not given.
             round_trip: decode the template too, to measure against.
             kept: encoded prompts and templates of earlier runs, which are
                 not encoded again; takes those of this one.
@@ -154,7 +158,8 @@ class WanPVTT(EditSteps):
             notes, parts = [], windows.of(scene.latent.size(1))
             if seen is None:
                 region, goal, notes = self._found(
-                    scene, edit, products, sight.finding, parts, progress)
+                    scene, edit, products, sight.finding, parts, progress,
+                    finding)
                 seen = sight.seen(region)
             latent = self._edited(
                 scene, edit, ref, photos, region, goal, start, seen, parts,
@@ -185,6 +190,7 @@ class WanPVTT(EditSteps):
         offload_model: bool = True,
         *,
         windows: WindowConfig = OFF,
+        finding: Finding = AUTO,
         kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
     ) -> torch.Tensor | None:
@@ -204,7 +210,7 @@ class WanPVTT(EditSteps):
         with torch.no_grad(), self.on_device(self.model, offload_model):
             return self.find(
                 scene, self.conditions(scene), progress, sight.finding,
-                windows.of(scene.latent.size(1)))
+                windows.of(scene.latent.size(1)), finding)
 
     def _scene(
             self, video, source_prompt, target_prompt, source_blend,
@@ -217,10 +223,11 @@ class WanPVTT(EditSteps):
         return self.read(video, prompts, words, self.drawn(seed),
                          offload_model, progress, kept)
 
-    def _found(self, scene, edit, products, inputs, windows, progress):
+    def _found(
+            self, scene, edit, products, inputs, windows, progress, finding):
         r"""Region and goal of a mask that is looked for, and notes on it."""
         mask = self.find(
-            scene, self.conditions(scene), progress, inputs, windows)
+            scene, self.conditions(scene), progress, inputs, windows, finding)
         return *self.place(scene, mask, edit, products, progress), \
             [NOT_FOUND] if mask is None else doubts(mask)
 

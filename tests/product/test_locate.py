@@ -5,6 +5,8 @@ import torch
 from wan.conditioning import Condition
 from wan.modules.model import WanModel
 from wan.product.locate import (
+    FOUND,
+    GIVEN,
     JUMPS,
     SIGMAS,
     TOO_LARGE,
@@ -258,4 +260,5 @@ def test_a_steady_mask_is_not_doubted():
     (torch.cat([moving(20, 21), torch.zeros(2, 40, 80)]), JUMPS.format(2)),
     (torch.ones(3, 40, 80), TOO_LARGE.format(3))])
 def test_a_doubtful_mask_is_told(mask, told):
-    assert doubts(mask) == [told]
+    assert doubts(mask) == [FOUND.format(told)]
+    assert doubts(mask, given=True) == [GIVEN.format(told)]

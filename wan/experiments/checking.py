@@ -146,5 +146,5 @@ def _key(job: Job) -> str:
 def _content(path: str) -> str:
     r"""What is in a file, or in a folder's; a model's mere name is itself."""
     if os.path.isdir(path):
-        return fingerprint(filter(Path.is_file, sorted(Path(path).iterdir())))
+        return fingerprint(filter(Path.is_file, sorted(Path(path).rglob('*'))))
     return digest(path) if os.path.isfile(path) else path

@@ -8,6 +8,8 @@ import torch
 from ..edit_config import EditConfig
 from ..edit_steps import pastes
 from ..flowalign import EDIT_METHODS
+from ..product.finding import AUTO, Finding
+from ..product.locate import doubts
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
@@ -32,6 +34,7 @@ from .edit_files import (
     write_comparison,
     write_mask,
 )
+from .edit_masks import CutoutConfig, MaskConfig, clip_hint, read_finding
 from .edit_native import NativeResult, run_native, save_native
 from .edit_output import OutputSettings, suffix_of
 from .edit_photos import read_products
@@ -45,7 +48,7 @@ from .edit_settings import (
     preset_notes,
 )
 from .settings import Settings, idle_notes
-from .shot import Shot, long_windows, read_shot
+from .shot import Shot, long_windows, read_shot, shot_hint
 from .task import Job, Work
 from .text import window_notes
 
@@ -67,6 +70,7 @@ class EditData:
             job runs; None where the model's own clip is the result.
         clip: without a shot, the template, [3, 4n + 1, H, W] in [-1, 1].
         mask: [1 or F, H, W] in [0, 1], or None if none is given and used.
+        finding: how the product is looked for in that case.
         reverse_from: an edited clip to go back from, or None.
         sound: of the template, in memory: the file may change meanwhile.
     """
@@ -75,6 +79,7 @@ class EditData:
     shot: Shot | None = None
     clip: torch.Tensor | None = None
     mask: torch.Tensor | None = None
+    finding: Finding = AUTO
     reverse_from: torch.Tensor | None = None
     sound: Sound | None = None
 
@@ -90,7 +95,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     ref = settings[RefConfig]
     _check_required(inputs, options)
     products, notes = read_products(
-        inputs.target_image, inputs.target_mask) \
+        inputs.target_image, inputs.target_mask, settings[CutoutConfig]) \
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     check_shown(settings, checkpoint.model.model_type, bool(products))
@@ -101,8 +106,10 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     info = probe(inputs.src_video)
     size_name = inputs.size or nearest_size(info, checkpoint.sizes)
     size = checkpoint.size(size_name)
-    facts = Facts(inputs, options, edit, ref, settings[OutputSettings], pastes(
-        edit, products, options.use_mask))
+    facts = Facts(
+        inputs, options, edit, ref, settings[OutputSettings],
+        pastes(edit, products, options.use_mask), settings[MaskConfig],
+        settings[CutoutConfig])
     read = _read_native if facts.output.native else _read_model
     data, frames, settings, more = read(
         settings, facts, info, size, checkpoint)
@@ -146,14 +153,18 @@ def _read_model(settings, facts, info, size, checkpoint):
     frames, mask, sound = clip.size(1), None, None
     if inputs.src_mask and options.use_mask:
         mask = read_src_mask(inputs, info, size, frames, checkpoint)
+        notes += doubts(mask, given=True)
+    finding = read_finding(settings, clip_hint(
+        settings, info, size, frames, checkpoint.config.sample_fps)) \
+        if options.use_mask and mask is None else AUTO
     back = _reverse(facts, size, frames, checkpoint)
     if info.has_audio:
         sound = read_sound(
             inputs.src_video, frames / checkpoint.config.sample_fps)
         if sound is None:
             notes.append(NO_SOUND)
-    return EditData((), shown, None, clip, mask, back, sound), frames, \
-        settings, notes
+    return EditData((), shown, None, clip, mask, finding, back, sound), \
+        frames, settings, notes
 
 
 def _read_native(settings, facts, info, size, checkpoint):
@@ -163,7 +174,9 @@ def _read_native(settings, facts, info, size, checkpoint):
                          'needs output model.')
     shot, notes = read_shot(settings, size, checkpoint)
     shown, more = read_frames(facts.inputs, shot.footage.size)
-    return EditData((), shown, shot), shot.count, \
+    finding = read_finding(settings, shot_hint(settings, shot)) \
+        if facts.options.use_mask and shot.mask is None else AUTO
+    return EditData((), shown, shot, finding=finding), shot.count, \
         long_windows(settings, shot.count, checkpoint), notes + more
 
 

@@ -58,7 +58,8 @@ def find_shot(
         return shot, shot.coarse()
     whole = shot.everything
     found = pipe.locate(
-        shot.seen(whole, progress), **common(job, kept, progress))
+        shot.seen(whole, progress), finding=job.work.data.finding,
+        **common(job, kept, progress))
     if found is None:
         note(job, (NOT_FOUND,))
         return shot.at(shot.view or whole), None

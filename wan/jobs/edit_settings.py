@@ -9,6 +9,7 @@ from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
 from ..windows import WindowConfig
+from .edit_masks import BUILT_IN, OTHERS, WORDED, CutoutConfig, MaskConfig
 from .edit_output import IDLE as OUTPUT_IDLE
 from .edit_output import OutputSettings
 from .extension import ExtensionSettings
@@ -102,14 +103,14 @@ class EditOptions:
 
 
 EDIT_SETTINGS = (
-    EditInputs, OutputSettings, EditOptions, EditConfig, RefConfig,
-    WindowConfig, ExtensionSettings)
+    EditInputs, OutputSettings, EditOptions, MaskConfig, CutoutConfig,
+    EditConfig, RefConfig, WindowConfig, ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
     'video': Section(
-        tuple(names(
-            EditInputs, OutputSettings, WindowConfig, ExtensionSettings)),
+        tuple(names(EditInputs, OutputSettings, MaskConfig, CutoutConfig,
+                    WindowConfig, ExtensionSettings)),
         {'video_path': 'src_video'}),
     'flowalign': Section(
         (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
@@ -143,6 +144,8 @@ class Facts(NamedTuple):
     ref: RefConfig
     output: OutputSettings
     collage: bool
+    masks: MaskConfig
+    cutout: CutoutConfig
 
     @property
     def method(self) -> EditMethod:
@@ -151,9 +154,11 @@ class Facts(NamedTuple):
 
 ZETAS = ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale')
 REF = tuple(names(RefConfig))
+MASKS = tuple(names(MaskConfig))
 
 IDLE = (
-    Idle((*REF, 'ref_bank', 'target_image', 'target_mask'),
+    Idle((*REF, 'ref_bank', 'target_image', 'target_mask',
+          *names(CutoutConfig)),
          lambda f: not f.options.use_reference, 'use_reference is false'),
     Idle((*REF[1:], 'ref_bank'), lambda f: not any(f.ref.ref_c),
          'every ref_c is 0'),
@@ -161,11 +166,21 @@ IDLE = (
          'only ref_branches split has a guidance of its own'),
     Idle(('ref_noised',), lambda f: not f.ref.matched and
          not any(f.ref.sigmas), 'ref_t 0 has no noise'),
-    Idle(('src_mask', 'source_blend', 'target_blend', 'mask_grow',
+    Idle(('src_mask', 'source_blend', 'target_blend', *MASKS, 'mask_grow',
           'fg_zeta_scale', 'composite', 'ref_query_mask'),
          lambda f: not f.options.use_mask, 'use_mask is false'),
-    Idle(('source_blend', 'target_blend'), lambda f: f.inputs.src_mask,
-         'src_mask says where the product is'),
+    Idle(('source_blend', 'target_blend', *MASKS),
+         lambda f: f.inputs.src_mask, 'src_mask says where the product is'),
+    Idle(('mask_model',), lambda f: f.masks.mask_method in BUILT_IN,
+         'only ' + ', '.join(OTHERS) + ' of mask_method have a model of their '
+         'own'),
+    Idle(('source_blend',), lambda f: not f.masks.reads_words
+         and f.masks.mask_method not in WORDED,
+         'this mask_method does not look for words'),
+    Idle(('target_blend',), lambda f: not f.masks.reads_words,
+         'this mask_method does not look for words of target_prompt'),
+    Idle(('cutout_model',), lambda f: f.cutout.photo_cutout == 'plain',
+         'photo_cutout plain runs no model'),
     Idle(ZETAS, lambda f: 'zeta' not in f.method.options,
          'only flowalign pulls toward the template'),
     Idle(('fg_zeta_scale',), lambda f: f.collage,

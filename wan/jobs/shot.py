@@ -1,4 +1,5 @@
 r"""The part of a template that is edited, and what the model sees of it."""
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -6,6 +7,7 @@ from dataclasses import dataclass, replace
 import torch
 
 from ..footage import Footage, plan_writing
+from ..product.hint import Hint
 from ..product.locate import doubts
 from ..product.view import Size, View, around, fixed, resized, whole
 from ..utils import disk
@@ -15,6 +17,7 @@ from ..utils.progress import Progress
 from ..windows import WindowConfig
 from .checkpoint import Checkpoint
 from .edit_files import MAX_FRAMES, check_shape
+from .edit_masks import MaskConfig
 from .edit_output import OutputSettings, suffix_of
 from .edit_settings import SHOWN, EditInputs, EditOptions
 from .settings import JobSettings, Settings
@@ -242,7 +245,7 @@ def read_shot(
                 f'src_mask {inputs.src_mask} marks nothing in the frames that '
                 f'are edited: the product must be white in it, and larger '
                 f'than a few pixels.')
-        notes += doubts((coarse > 0.5).float())
+        notes += doubts((coarse > 0.5).float(), given=True)
     return window_of(output.window, shot, inputs.fit == 'pad'), notes
 
 
@@ -265,3 +268,26 @@ def long_windows(
             f'start and end, or fewer frames a second with fps.')
     return settings.updated(replace(
         settings[WindowConfig], window_frames=usual))
+
+
+def shot_hint(settings: Settings, shot: Shot) -> Hint | None:
+    r"""The hint in `Shot.everything`, and counted in the edited frames.
+
+    Raises:
+        ValueError: a place that is not there.
+    """
+    config, frame = settings[MaskConfig], shot.footage.size
+    hint = config.hint
+    if hint is None:
+        return None
+    hint.check(config.hint_name, frame, len(shot.footage.times))
+    if not shot.frames[0] <= hint.frame <= shot.frames[-1]:
+        if '@' in (config.src_box or config.src_point):
+            raise ValueError(
+                f'{config.hint_name} is of frame {hint.frame}, but frames '
+                f'{shot.frames[0]} to {shot.frames[-1]} are edited.')
+        hint = replace(hint, frame=shot.frames[0])
+    index = bisect_left(shot.frames, hint.frame)
+    whole = shot.everything
+    return replace(hint, frame=index).seen(
+        (*whole.corners[0], *whole.box), shot.size)

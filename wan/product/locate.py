@@ -15,6 +15,7 @@ from ..modules.rope import token_grid
 from ..modules.slots import CrossSlot, Share
 from ..velocity import Denoiser
 from .filters import otsu
+from .hint import Hint
 from .masks import by_frames
 from .mixture import segment
 
@@ -34,12 +35,15 @@ WORDS_LEAVE, SLOPE = 0.2, 4.
 # common with the next frame's, is doubted.
 LARGE, STEADY = 0.5, 0.3
 
-TOO_LARGE = (
-    'The mask that was found covers more than half of the picture in {} '
-    'frames: look at it, and give src_mask if it is wrong.')
-JUMPS = (
-    'The mask that was found jumps, or is empty, at {} of the frames: look at '
-    'it, and give src_mask if it is wrong.')
+TOO_LARGE = 'covers more than half of the picture in {} frames'
+JUMPS = 'jumps, or is empty, at {} of the frames'
+FOUND = (
+    'The mask that was found {}: look at it; if it is wrong, say where the '
+    'product is with src_box or src_point, try another mask_method, or give '
+    'src_mask.')
+GIVEN = (
+    'src_mask {}: look at it, and whether it is white where the product is, '
+    'in time with the template.')
 
 
 class WordAttention:
@@ -117,6 +121,7 @@ def find_product(
     conditions: Mapping[str, Condition],
     words: Mapping[str, Sequence[int]],
     generator: torch.Generator,
+    hint: Hint | None = None,
 ) -> torch.Tensor | None:
     r"""The product's place in a template, from what the model sees in it.
 
@@ -128,6 +133,7 @@ def find_product(
         words: for either prompt, or one of them, the positions of the words
             that name the product, if they are known.
         generator: of the noise.
+        hint: where the product is in one frame, in pixels of `video`.
 
     Returns:
         [F, H, W] on the CPU, 0 or 1; None when nothing tells.
@@ -152,8 +158,10 @@ def find_product(
     odds = log_odds(heat(
         differences, [probe.map(grid) for probe in probes.values()]))
     if odds is None:
-        return None
-    return segment(video.cpu(), by_frames(odds.cpu(), video.size(1)))
+        if hint is None:
+            return None
+        odds = torch.zeros(grid)  # then the hint alone tells
+    return segment(video.cpu(), by_frames(odds.cpu(), video.size(1)), hint)
 
 
 def heat(
@@ -198,15 +206,20 @@ def log_odds(heat: torch.Tensor) -> torch.Tensor | None:
     return SLOPE * (values - cut) / max(cut, 0.1)
 
 
-def doubts(mask: torch.Tensor) -> list[str]:
-    r"""What is odd about a mask [F, H, W] that was found, and what to do."""
+def doubts(mask: torch.Tensor, given: bool = False) -> list[str]:
+    r"""What is odd about a mask, and what to do.
+
+    Args:
+        mask: [F, H, W], 1 at the product.
+        given: by the user, not found.
+    """
     large = int((mask.mean((1, 2)) > LARGE).sum())
     now, then = mask[1:], mask[:-1]
     common = (now * then).sum((1, 2)) \
         / torch.maximum(now, then).sum((1, 2)).clamp_min(1)
     jumps = int((common < STEADY).sum())
-    return [note.format(count) for note, count in (
-        (TOO_LARGE, large), (JUMPS, jumps)) if count]
+    return [(GIVEN if given else FOUND).format(note.format(count))
+            for note, count in ((TOO_LARGE, large), (JUMPS, jumps)) if count]
 
 
 def _normalised(heat: torch.Tensor) -> torch.Tensor:

@@ -12,6 +12,8 @@ import torch
 import torch.nn.functional as F
 
 from .filters import blur, spread
+from .following import follow, hinted
+from .hint import Hint
 
 # Gaussians of the product and of what is around it.
 PRODUCT, AROUND = 4, 5
@@ -108,38 +110,66 @@ def _terms(points):
         [torch.ones_like(points[:, :1]), points, squares.flatten(1)], 1)
 
 
-def segment(video: torch.Tensor, odds: torch.Tensor) -> torch.Tensor | None:
+def segment(
+    video: torch.Tensor, odds: torch.Tensor, hint: Hint | None = None
+) -> torch.Tensor | None:
     r"""The product's mask from rough log-odds of where it is.
 
     Args:
         video: [3, F, H, W] in [-1, 1].
         odds: [F, h, w], above 0 where the product is likely.
+        hint: where it is in one frame. The mixtures are fitted there first,
+            and of the mask only what hangs together with it is kept.
 
     Returns:
         [F, H, W], 0 or 1; None when nothing, or everything, is product.
     """
     odds = odds.float().clamp(-TRUST, TRUST)
-    coarse, rough = _views(video, odds, COARSE)
-    points = coarse.flatten(1).T
-    place = rough.sigmoid()
-    least = place.mean() / 2
-    product = around = None
-    for _ in range(ROUNDS):
-        inside = place.flatten()
-        steps = FIRST if product is None else LATER
-        product, around = (
-            (mixture or Mixture.start(points, weights, count)).fitted(
-                points, weights, steps)
-            for mixture, weights, count in (
-                (product, inside, PRODUCT), (around, 1 - inside, AROUND)))
-        share = place.mean().clamp_min(least).logit()
-        place = (rough + share + _colours(coarse, product, around)).sigmoid()
+    pair = None
+    if hint is not None:
+        odds, sure = hinted(odds, hint, video.shape[2:])
+        one = slice(hint.frame, hint.frame + 1)
+        # Where only it tells, the other frames would outvote it.
+        pair, _ = _fitted(*_views(video[:, one], odds[one] + sure[one],
+                                  COARSE))
+        odds = odds + sure
+    pair, share = _fitted(*_views(video, odds, COARSE), pair)
     fine, rough = _views(video, odds, FINE)
-    place = rough + share + _colours(fine, product, around)
-    mask = _pieces((place > 0).float())
+    mask = ((rough + share + _colours(fine, *pair)) > 0).float()
+    if hint is not None:
+        mask = follow(mask, hint.marks((*mask.shape[1:], *video.shape[2:])),
+                      hint.frame)
+    mask = _pieces(mask)
     mask = (F.interpolate(
         mask[:, None], video.shape[2:], mode='bilinear')[:, 0] > .5).float()
     return None if mask.min() == mask.max() else mask
+
+
+def _fitted(video, rough, start=None):
+    r"""The mixtures of product and surroundings, and the product's share, as
+    log-odds.
+
+    Args:
+        video: [3, F, h, w].
+        rough: [F, h, w], log-odds.
+        start: mixtures to begin with; None begins with the odds.
+    """
+    points = video.flatten(1).T
+    place = rough.sigmoid()
+    least = place.mean() / 2
+    if start is not None:
+        place = (rough + _colours(video, *start)).sigmoid()
+    pair = start or (None, None)
+    for _ in range(ROUNDS):
+        inside = place.flatten()
+        pair = tuple(
+            (mixture or Mixture.start(points, weights, count)).fitted(
+                points, weights, LATER if mixture else FIRST)
+            for mixture, weights, count in (
+                (pair[0], inside, PRODUCT), (pair[1], 1 - inside, AROUND)))
+        share = place.mean().clamp_min(least).logit()
+        place = (rough + share + _colours(video, *pair)).sigmoid()
+    return pair, share
 
 
 def _views(video, odds, side):

@@ -1,4 +1,6 @@
 r"""The product photo: where the product is in it, and fitting it to a video."""
+from collections.abc import Callable, Sequence
+
 import numpy as np
 import torch
 from PIL import Image
@@ -10,6 +12,18 @@ NOT_TOLD_APART = (
     'The product could not be told from the ground of its photo: all of the '
     'photo is used. A transparent ground or a mask helps.')
 
+# From a photo in mode RGB to the product [H, W] in [0, 1], None if it cannot
+# be told.
+PhotoFinder = Callable[[Image.Image], torch.Tensor | None]
+
+
+def plain_ground(photo: Image.Image) -> torch.Tensor | None:
+    r"""A `PhotoFinder`: what stands out from a plain ground."""
+    return segment(photo)
+
+
+PLAIN: tuple[PhotoFinder, ...] = (plain_ground,)
+
 
 class Product:
     r"""A product photo, and where the product is in it.
@@ -17,7 +31,8 @@ class Product:
     Args:
         photo: any mode.
         mask: of the photo's size, white at the product; otherwise its
-            transparency counts, or what stands out from a plain ground.
+            transparency counts, or what the finders tell.
+        finders: tried in turn; what stands out from a plain ground.
 
     Attributes:
         alpha: [H, W] in [0, 1], where the product is, see `product_mask`.
@@ -28,13 +43,16 @@ class Product:
             size, or one that is all black.
     """
 
-    def __init__(self, photo: Image.Image, mask: Image.Image | None = None):
+    def __init__(
+        self, photo: Image.Image, mask: Image.Image | None = None,
+        finders: Sequence[PhotoFinder] = PLAIN,
+    ):
         if is_transparent(photo) and photo.convert(
                 'RGBA').getchannel('A').getextrema()[1] == 0:
             raise ValueError(
                 'A product photo is transparent everywhere: it shows nothing.')
         self.photo = photo
-        found = product_mask(photo, mask)
+        found = product_mask(photo, mask, finders)
         self.note = NOT_TOLD_APART if found is None else None
         self.alpha = torch.ones(photo.height, photo.width) \
             if found is None else found
@@ -60,16 +78,18 @@ class Product:
 
 
 def product_mask(
-    image: Image.Image, mask: Image.Image | None = None
+    image: Image.Image, mask: Image.Image | None = None,
+    finders: Sequence[PhotoFinder] = PLAIN,
 ) -> torch.Tensor | None:
     r"""Where the product is in its photo.
 
-    In this order: the given mask, the transparency of the photo, or what
-    stands out from a plain ground.
+    In this order: the given mask, the transparency of the photo, or what the
+    first finder tells that can.
 
     Args:
         image: the photo, any mode.
         mask: of the photo's size, white at the product.
+        finders: by default of what stands out from a plain ground.
 
     Returns:
         [H, W] in [0, 1]; None when it cannot be told.
@@ -93,9 +113,12 @@ def product_mask(
         found = _channel(image.convert('RGBA').getchannel('A'))
         if 0 < found.max() < 0.5:  # half transparent all over: its shape
             found = found / found.max()
-    else:
-        found = segment(image.convert('RGB'))
-    return None if found is None or found.max() < 0.5 else found
+        return found if found.max() >= 0.5 else None
+    for find in finders:
+        found = find(image.convert('RGB'))
+        if found is not None and found.max() >= 0.5:
+            return found
+    return None
 
 
 def prepare_photo(

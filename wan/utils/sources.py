@@ -12,9 +12,9 @@ EDITING = (
 
 # What decides how the files of an edit are read, and its result measured.
 READING = (
-    'jobs/edit', 'jobs/edit_files', 'jobs/edit_photos', 'utils/colour',
-    'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
-    'utils/video', 'utils/video_filters')
+    'jobs/edit', 'jobs/edit_files', 'jobs/edit_masks', 'jobs/edit_photos',
+    'utils/colour', 'utils/image', 'utils/image_colour', 'utils/mask_file',
+    'utils/metrics', 'utils/video', 'utils/video_filters')
 
 # What decides the prompts of an edit, where a language model writes them.
 EXTENDING = (
