@@ -6,7 +6,15 @@ import torch
 
 from ..footage import Footage
 from ..product.locate import doubts
-from ..product.view import Size, View, around, fixed, resized, whole
+from ..product.view import (
+    Size,
+    View,
+    around,
+    coarse_size,
+    fixed,
+    resized,
+    whole,
+)
 from ..utils import disk
 from ..utils.image import read_mask_image
 from ..utils.mask_file import is_still
@@ -18,8 +26,6 @@ from .edit_output import OutputSettings
 from .edit_settings import SHOWN, EditInputs, EditOptions
 from .settings import Settings
 
-# Pixels of the longer side of a mask that a window is laid around.
-COARSE = 256
 # Seconds by which a mask may be longer: containers round.
 SLACK = 0.5
 
@@ -163,25 +169,10 @@ class Shot:
     def outside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
         r"""A mask [F, h, w] that was found in a view, of the whole template,
         small: [F, h', w']."""
-        width, height = coarse_size(self.footage.size)
-        scale = width / self.footage.size[0], height / self.footage.size[1]
-        out = torch.zeros(len(self.frames), height, width)
-        box = tuple(max(1, round(side * s)) for side, s in zip(
-            view.box, scale, strict=True))
-        for i, frame in enumerate(out):
-            left, top = (round(at * s) for at, s in zip(
-                view.corners[i], scale, strict=True))
-            part = resized(mask[i][None].float(), box)[0]
-            part = part[max(0, -top):height - top, max(0, -left):width - left]
-            frame[max(0, top):max(0, top) + part.size(0),
-                  max(0, left):max(0, left) + part.size(1)] = part
-        return out
-
-
-def coarse_size(size: Size) -> Size:
-    r"""(width, height), the longer side `COARSE` pixels at most."""
-    shrink = min(1., COARSE / max(size))
-    return tuple(max(1, round(side * shrink)) for side in size)
+        size = coarse_size(self.footage.size)
+        return torch.cat([
+            view.put(mask[i][None].float(), i, size)
+            for i in range(len(self.frames))])
 
 
 def window_of(crop: str | tuple[int, ...], shot: Shot, pad: bool) -> Shot:

@@ -16,6 +16,9 @@ from .masks import boxes
 
 Size = tuple[int, int]
 
+# Pixels of the longer side of a mask that a window is laid around.
+COARSE = 256
+
 # The window is so many times as large as the largest box of the product, and
 # never so small that the model would see it enlarged more than this.
 CONTEXT, ENLARGED = 1.6, 2.0
@@ -82,6 +85,34 @@ class View:
             part = F.pad(part, pads, value=ground)
         return resized(part, self.size)
 
+    def put(
+        self, picture: torch.Tensor, index: int, size: Size,
+        ground: float = 0.
+    ) -> torch.Tensor:
+        r"""The reverse of `take`: what the model sees, in the whole frame.
+
+        Args:
+            picture: [C, h, w] of `size`, of the window of a frame.
+            index: of the frame.
+            size: (width, height) wanted of the frame, of the template's
+                aspect.
+            ground: value outside of the window.
+
+        Returns:
+            [C, height, width].
+        """
+        scale = size[0] / self.frame[0], size[1] / self.frame[1]
+        left, top = (round(s * at) for s, at in zip(
+            scale, self.corners[index], strict=True))
+        box = tuple(max(1, round(s * side)) for s, side in zip(
+            scale, self.box, strict=True))
+        part = resized(picture, box)[
+            :, max(0, -top):size[1] - top, max(0, -left):size[0] - left]
+        top, left = max(0, top), max(0, left)
+        frame = picture.new_full((len(picture), size[1], size[0]), ground)
+        frame[:, top:top + part.size(1), left:left + part.size(2)] = part
+        return frame
+
     def padded(self, count: int) -> 'View':
         r"""Of a clip of `count` frames whose last is repeated."""
         more = count - len(self.corners)
@@ -133,12 +164,26 @@ def fixed(
                   (left + width / 2, top + height / 2))
 
 
-def around(mask: torch.Tensor, frame: Size, size: Size) -> View:
+def coarse_size(size: Size) -> Size:
+    r"""(width, height), the longer side `COARSE` pixels at most."""
+    shrink = min(1., COARSE / max(size))
+    return tuple(max(1, round(side * shrink)) for side in size)
+
+
+def around(
+    mask: torch.Tensor,
+    frame: Size,
+    size: Size,
+    context: float = CONTEXT,
+    enlarged: float = ENLARGED,
+    margin: float = MARGIN,
+) -> View:
     r"""A window around a product.
 
     Args:
         mask: [F, h, w] of the frame's aspect, 1 at the product; not empty.
         frame, size: see `View`.
+        context, enlarged, margin: see `CONTEXT`, `ENLARGED` and `MARGIN`.
     """
     count, height, width = mask.shape
     mask = mask > 0.5
@@ -148,9 +193,9 @@ def around(mask: torch.Tensor, frame: Size, size: Size) -> View:
     ends = ends * (torch.tensor(frame) / torch.tensor([width, height]))
     low, high = ends.unbind(1)  # [F, 2] each, x and y
     largest = (high - low).amax(0)
-    room = MARGIN * largest
-    wanted = _of_aspect(*(CONTEXT * largest).tolist(), size)
-    wanted = tuple(max(side, least / ENLARGED) for side, least in zip(
+    room = margin * largest
+    wanted = _of_aspect(*(context * largest).tolist(), size)
+    wanted = tuple(max(side, least / enlarged) for side, least in zip(
         wanted, size, strict=True))
     union = high.amax(0) - low.amin(0) + 2 * room
     if (union <= torch.tensor(wanted)).all():
