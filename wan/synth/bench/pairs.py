@@ -6,6 +6,7 @@ from random import Random
 from PIL import Image
 
 from .. import captions
+from ..native import HEIGHT, sample_native
 from ..render import render_photo
 from ..sampling import (
     TEST_SEEDS,
@@ -81,8 +82,22 @@ def make_pair(
     The new product has none of the old one's colours and another pattern; its
     shape is another in even pairs and the same in odd ones.
     """
-    seed = seeds[number]
-    clip = sample_clip(seed, size, frames)
+    return _pair(number, seeds[number], sample_clip(
+        seeds[number], size, frames))
+
+
+def make_native_pair(
+    number: int,
+    seeds: Sequence[int] = TEST_SEEDS,
+    size: int = HEIGHT,
+    frames: int | None = None,
+) -> Pair:
+    r"""The same of a native template, see `sample_native`."""
+    return _pair(number, seeds[number], sample_native(
+        seeds[number], size, frames))
+
+
+def _pair(number: int, seed: int, clip: Clip) -> Pair:
     rng = Random(f'pair {seed}')
     old, shape = clip.product, clip.product.shape
     if number % 2 == 0:
