@@ -63,6 +63,9 @@ def build_parser() -> argparse.ArgumentParser:
         help=f'how many (default: {PAIRS}; --quick: {QUICK_PAIRS}; --native: '
         f'{NATIVE_PAIRS})')
     parser.add_argument(
+        '--frames', type=int, help='of a clip, 4n + 1 (default: '
+        f'{FRAMES}; --native: {NATIVE_FRAMES})')
+    parser.add_argument(
         '--seeds', choices=SEEDS, default='test',
         help="'tune' to choose settings by (default: %(default)s)")
     parser.add_argument(
@@ -99,17 +102,22 @@ def prepare(
         rows, usual = select(args.rows or 'main'), (PAIRS, OUT)
     pairs = usual[0] if args.pairs is None else args.pairs
     args.out = args.out or usual[1]
+    frames = args.frames
+    if frames is None:
+        frames = NATIVE_FRAMES if native else FRAMES
     for name, value, most in (('pairs', pairs, len(SEEDS[args.seeds])),
+                              ('frames', frames, 81),
                               ('workers', args.workers, 64)):
         if not 1 <= value <= most:
             raise ValueError(f'--{name} is {value}, allowed is 1 to {most}.')
+    if frames % 4 != 1 or frames < 5:
+        raise ValueError(f'--frames is {frames}, allowed is 4n + 1 from 5.')
     for folder in (args.out, args.work):
         check_writable(folder / 'results.csv')
     require_matplotlib()
     setup = Setup(
         Path(args.ckpt_dir or embedded_checkpoint()), args.work,
-        args.seeds, HEIGHT if native else SIZE,
-        NATIVE_FRAMES if native else FRAMES,
+        args.seeds, HEIGHT if native else SIZE, frames,
         # The judge knows square frames alone.
         WEIGHTS if WEIGHTS.is_file() and not native else None, native)
     return args, rows, pairs, setup

@@ -40,8 +40,8 @@ def write_native_table(
         '# Native templates', '',
         f'{pairs} pairs of the {setup.seeds} seeds, {setup.frames} frames of '
         f'{setup.size} rows; the model sees 128x128. Mean [95 % interval over '
-        f'the pairs]; all is measured at the size of the template. "Touched" is '
-        f'the share of the background that differs from the template, bit '
+        f'the pairs]; all is measured at the size of the template. "Touched" '
+        f'is the share of the background that differs from the template, bit '
         f'for bit. "Seam" is the change between frames, less that of the '
         f'truth, where a window fades into the next over that elsewhere. The '
         f'last column is the product error of `{WHOLE.name}` less that of the '
