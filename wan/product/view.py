@@ -146,6 +146,12 @@ def whole(frame: Size, size: Size, count: int, pad: bool = False) -> View:
     return View(frame, box, (corner,) * count, size)
 
 
+def squeezed(frame: Size, size: Size, count: int) -> View:
+    r"""All of the frame in the model's aspect, in which a product is looked
+    for: black beside the frame would stand out more than the product does."""
+    return View(frame, frame, ((0, 0),) * count, size)
+
+
 def fixed(
     frame: Size, size: Size, count: int, box: Sequence[int]
 ) -> View:

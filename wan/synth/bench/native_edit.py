@@ -6,7 +6,14 @@ from torch import Tensor
 
 from wan.edit_steps import EditSteps
 from wan.product.stitch import laid
-from wan.product.view import View, around, coarse_size, resized, whole
+from wan.product.view import (
+    View,
+    around,
+    coarse_size,
+    resized,
+    squeezed,
+    whole,
+)
 from wan.pvtt import PVTTResult
 
 from .edit import PairEditor
@@ -42,9 +49,11 @@ class NativeEditor(PairEditor):
                 'seed': self.pair.seed, 'offload_model': False,
                 'windows': WINDOWS}
 
-    @cached_property
-    def everything(self) -> View:
-        return whole(self.frame, SEEN, self.pair.clip.frames, pad=True)
+    @property
+    def first(self) -> Tensor | None:
+        r"""The mask that is found without knowing where to look."""
+        return self.located(squeezed(
+            self.frame, SEEN, self.pair.clip.frames))
 
     @torch.no_grad()
     def run(self, row: NativeRow, photo: str) -> Tensor:
@@ -74,14 +83,11 @@ class NativeEditor(PairEditor):
 
     def view(self, row: NativeRow) -> View:
         r"""What the model sees in a row."""
-        count = self.source.size(1)
-        if row.sight != 'window':
-            return whole(self.frame, SEEN, count, pad=row.sight == 'whole')
         # The window of a mask that is found again is that of the first.
-        mask = self.coarse if row.mask == 'true' else self.located(
-            self.everything)
-        if mask is None or not mask.any():
-            return self.everything
+        mask = self.coarse if row.mask == 'true' else self.first
+        if row.sight != 'window' or mask is None or not mask.any():
+            return whole(self.frame, SEEN, self.pair.clip.frames,
+                         pad=row.sight != 'middle')
         return around(mask, self.frame, SEEN, row.context, row.enlarged,
                       row.margin)
 
@@ -89,7 +95,7 @@ class NativeEditor(PairEditor):
         r"""[T, h, w] of the whole template; None where nothing tells."""
         if row.mask == 'true':
             return self.regions[1]
-        first = self.located(self.everything)
+        first = self.first
         if row.mask == 'found' or first is None:
             return first
         again = self.located(self.view(row))
