@@ -61,15 +61,23 @@ class NativeEditor(PairEditor):
         if row.kind in ('copy', 'paste'):
             return super().run(row, photo)
         view = self.view(row)
+        if row.kind == 'ceiling':
+            return self.scaled(self.pipe.decode(self.pipe.encode_video(
+                self.seen(self.truth, view), self.progress),
+                self.progress).cpu(), view)
         clip, result = self.edited(row, photo, view)
         if row.laid:
             pieces = laid(result.video, clip, result.region, view)
             frames = [piece.over(frame) for piece, frame in zip(
                 pieces, self.source.unbind(1), strict=True)]
-        else:
-            frames = [view.put(result.video[:, i], i, self.frame)
-                      for i in range(self.source.size(1))]
-        return torch.stack(frames, 1)
+            return torch.stack(frames, 1)
+        return self.scaled(result.video, view)
+
+    def scaled(self, video: Tensor, view: View) -> Tensor:
+        r"""What the model saw, all in the template's size."""
+        return torch.stack([
+            view.put(video[:, i], i, self.frame, -1.)
+            for i in range(self.source.size(1))], 1)
 
     def measure(self, row: NativeRow, video: Tensor) -> dict[str, float]:
         r"""The benchmark's measures, and those of native edits."""

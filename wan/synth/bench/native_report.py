@@ -9,6 +9,7 @@ from wan.utils.record import atomic_write
 
 from ..render import render_clip
 from .native_rows import WHOLE, NativeRow
+from .pairs import same_shape
 from .report import SEED, cell, middle, save_sheet
 from .stats import bootstrap, paired
 from .store import SHOWN_PAIRS, Results, Setup, read_strip
@@ -48,13 +49,14 @@ def write_native_table(
         f'row, pair by pair, and in percent of it.', '']
     shares = {key[0]: values['share']
               for key, values in results[rows[0].name].items()}
-    for title, chosen in (
-        ('All products', set(shares)),
-        ('Products of less than 1/8 of the frame',
-         {n for n, share in shares.items() if share < SMALL}),
-        ('Products of 1/8 of the frame or more',
-         {n for n, share in shares.items() if share >= SMALL}),
-    ):
+    small = {n for n, share in shares.items() if share < SMALL}
+    for title, chosen in {
+        'All products': set(shares),
+        'Products of less than 1/8 of the frame': small,
+        'The same, the new product of the same shape':
+            {n for n in small if same_shape(n)},
+        'Products of 1/8 of the frame or more': set(shares) - small,
+    }.items():
         if chosen:
             lines += [f'## {title} ({len(chosen)} pairs)', '', HEADS, *(
                 _line(row, results, sorted(chosen)) for row in rows), '']

@@ -46,18 +46,24 @@ WHOLE = _row(
     'whole', 'whole frame, scaled up again', sight='whole', laid=False)
 GIVEN = _row('window', 'window, given mask')
 FOUND = _row('found', 'window, mask found in the whole frame', mask='found')
+CEILING = NativeRow(
+    'native_ceiling', 'truth through the VAE, whole frame', 'bound',
+    'ceiling', sight='whole')
+MIDDLE = _row(
+    'middle_laid', 'middle of the frame, laid over the template',
+    sight='middle')
 AGAIN = _row('again', 'window, mask found again in it', mask='again')
 NATIVE: tuple[NativeRow, ...] = (
     COPY,
     PASTE,
+    CEILING,
+    replace(CEILING, name='native_window_ceiling', sight='window',
+            title='truth through the VAE, window'),
     WHOLE,
     replace(WHOLE, name='native_whole_laid', laid=True,
             title='whole frame, laid over the template'),
-    _row('middle_laid', 'middle of the frame, laid over the template',
-         sight='middle'),
     GIVEN,
     FOUND,
-    AGAIN,
 )
 
 
@@ -71,6 +77,7 @@ FRAMINGS = {
     'context': _framed('context', (1.4, 1.6, 1.9, 2.3)),
     'margin': _framed('margin', (0., 0.15, 0.3)),
 }
-FRAMED = tuple(row for rows in FRAMINGS.values() for row in rows)
+VARIED = (MIDDLE, AGAIN) + tuple(
+    row for rows in FRAMINGS.values() for row in rows)
 NATIVE_SETS = {
-    'main': NATIVE, 'ablations': FRAMED, 'grid': NATIVE + FRAMED, **FRAMINGS}
+    'main': NATIVE, 'ablations': VARIED, 'grid': NATIVE + VARIED, **FRAMINGS}

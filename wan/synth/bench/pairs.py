@@ -80,7 +80,7 @@ def make_pair(
     r"""The pair of a number: the same for the same arguments.
 
     The new product has none of the old one's colours and another pattern; its
-    shape is another in even pairs and the same in odd ones.
+    shape is another in even pairs and the same in odd ones, see `same_shape`.
     """
     return _pair(number, seeds[number], sample_clip(
         seeds[number], size, frames))
@@ -100,11 +100,16 @@ def make_native_pair(
 def _pair(number: int, seed: int, clip: Clip) -> Pair:
     rng = Random(f'pair {seed}')
     old, shape = clip.product, clip.product.shape
-    if number % 2 == 0:
+    if not same_shape(number):
         shape = rng.choice([name for name in SHAPES if name != shape])
     product = _unlike(rng, shape, old)
     return Pair(seed, clip, product, _unlike(rng, shape, old, product),
                 sample_pose(rng))
+
+
+def same_shape(number: int) -> bool:
+    r"""Whether a pair's new product has the old one's shape."""
+    return number % 2 == 1
 
 
 def _unlike(rng: Random, shape: str, *others: Article) -> Article:
