@@ -13,6 +13,7 @@ from ..product.view import (
     coarse_size,
     fixed,
     resized,
+    squeezed,
     whole,
 )
 from ..utils import disk
@@ -109,9 +110,14 @@ class Shot:
 
     @property
     def everything(self) -> View:
-        r"""The whole frame, padded, in which the product is looked for."""
+        r"""The whole frame, padded."""
         return whole(
             self.footage.size, self.size, len(self.frames), pad=True)
+
+    @property
+    def searched(self) -> View:
+        r"""The whole frame, in which the product is looked for."""
+        return squeezed(self.footage.size, self.size, len(self.frames))
 
     def seen(self, view: View, progress: Progress) -> torch.Tensor:
         r"""The clip [3, F, h, w] in [-1, 1] that the model sees.
