@@ -160,3 +160,14 @@ def test_less_context_is_a_smaller_window():
              for context in (1.7, 2., 2.4)]
     assert sides == [68, 80, 96]
     assert around(mask, FRAME, SIZE, 1., enlarged=1.).box == (64, 64)
+
+
+def test_a_large_product_that_moves_is_followed_by_the_largest_window():
+    mask = masked(*[(10 + 5 * i, 10, 150, 160) for i in range(25)])
+    view = around(mask, FRAME, SIZE)
+    assert view.box == (180, 180) and view.moves
+    assert inside(view, mask)
+    # One that leaps as well, though not as smoothly.
+    mask = masked(*[(10 if i < 12 else 150, 10, 150, 160) for i in range(25)])
+    leap = around(mask, FRAME, SIZE)
+    assert leap.box == (180, 180) and inside(leap, mask)

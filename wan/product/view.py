@@ -193,11 +193,11 @@ def around(
     """
     count, height, width = mask.shape
     mask = mask > 0.5
-    if mask.flatten(1).float().mean(1).max() > LARGE:
-        return _largest(mask, frame, size)
     ends = boxes(mask).float()[:, [1, 0, 3, 2]].unflatten(1, (2, 2))
     ends = ends * (torch.tensor(frame) / torch.tensor([width, height]))
     low, high = ends.unbind(1)  # [F, 2] each, x and y
+    if mask.flatten(1).float().mean(1).max() > LARGE:
+        return _largest(mask, low, high, frame, size)
     largest = (high - low).amax(0)
     room = margin * largest
     wanted = _of_aspect(*(context * largest).tolist(), size)
@@ -210,7 +210,8 @@ def around(
     else:
         view = _following(low, high, room, wanted, frame, size)
     return view if view.share < 1 and view.box[0] <= frame[0] \
-        and view.box[1] <= frame[1] else _largest(mask, frame, size)
+        and view.box[1] <= frame[1] else _largest(
+            mask, low, high, frame, size)
 
 
 def _following(low, high, room, wanted, frame, size) -> View:
@@ -225,18 +226,26 @@ def _following(low, high, room, wanted, frame, size) -> View:
         _corner(at, box, frame) for at in centre.tolist()), size)
 
 
-def _largest(mask, frame, size) -> View:
-    r"""The whole frame; the part of it with the product, if that fits."""
+def _largest(mask, low, high, frame, size) -> View:
+    r"""The whole frame; the part of it with the product, if that fits, which
+    follows the product if it has to."""
     view = whole(frame, size, len(mask))
     height, width = mask.shape[1:]
     places = mask.any(0).nonzero()
-    low, high = places.amin(0).flip(0), places.amax(0).flip(0) + 1
+    first, last = places.amin(0).flip(0), places.amax(0).flip(0) + 1
     scale = torch.tensor(frame) / torch.tensor([width, height])
-    low, high = low * scale, high * scale
-    if ((high - low) > torch.tensor(view.box)).any():
-        return whole(frame, size, len(mask), pad=True)
-    return _still(frame, size, len(mask), view.box,
-                  ((low + high) / 2).tolist())
+    first, last = first * scale, last * scale
+    if ((last - first) <= torch.tensor(view.box)).all():
+        return _still(frame, size, len(mask), view.box,
+                      ((first + last) / 2).tolist())
+    for share in (SMOOTH, SMOOTH / 2, SMOOTH / 4, 0.):  # as steady as it goes
+        centre = blur((low + high) / 2, min(share * len(low), LONGEST), 0)
+        view = View(frame, view.box, tuple(
+            _corner(at, view.box, frame) for at in centre.tolist()), size)
+        start = torch.tensor(view.corners)
+        if ((start <= low) & (high <= start + torch.tensor(view.box))).all():
+            return view
+    return whole(frame, size, len(mask), pad=True)
 
 
 def _of_aspect(width: float, height: float, size: Size):
