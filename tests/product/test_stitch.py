@@ -21,23 +21,13 @@ def clips(frames=5):
     return template, template.clone()
 
 
-def over(frame, piece):
-    r"""The piece laid over a frame [3, H, W]."""
-    out = frame.clone()
-    rgb, weight, left, top = piece
-    h, w = weight.shape
-    place = out[:, top:top + h, left:left + w]
-    place.copy_(torch.lerp(place, rgb, weight))
-    return out
-
-
 def test_outside_the_soft_edge_the_frame_is_the_templates():
     template, edited = clips()
     edited[:, :, 24:40, 24:40] = .9
     view = fixed(FRAME, SIZE, 5, (30, 10, 64, 64))
     frames = torch.rand(3, 5, 96, 160) - .5
     for i, piece in enumerate(laid(edited, template, cells(), view)):
-        out = over(frames[:, i], piece)
+        out = piece.over(frames[:, i])
         changed = (out != frames[:, i]).any(0).nonzero()
         low, high = changed.amin(0).tolist(), changed.amax(0).tolist()
         assert low[0] >= 10 + 24 - FEATHER and low[1] >= 30 + 24 - FEATHER

@@ -2,7 +2,14 @@ r"""The window that the model sees of a large template."""
 import pytest
 import torch
 
-from wan.product.view import CONTEXT, around, fixed, resized, whole
+from wan.product.view import (
+    CONTEXT,
+    around,
+    fixed,
+    resized,
+    squeezed,
+    whole,
+)
 
 FRAME, SIZE = (320, 180), (64, 64)
 
@@ -118,3 +125,49 @@ def test_resizing_stays_within_the_values():
     assert resized(picture, (50, 70)).shape == (1, 70, 50)
     low, high = resized(picture, (50, 70)).aminmax()
     assert low >= 0 and high <= 1
+
+
+def test_what_is_put_back_is_where_it_was_taken():
+    mask = masked(*[(100 + 4 * i, 60, 40, 30) for i in range(5)])
+    for view in (around(mask, FRAME, SIZE), whole(FRAME, SIZE, 5, pad=True),
+                 whole(FRAME, SIZE, 5), squeezed(FRAME, SIZE, 5)):
+        for size in (FRAME, (160, 90)):
+            for i, frame in enumerate(mask):
+                seen = view.take(frame[None], i, 0.)
+                back = view.put(seen, i, size)
+                assert back.shape == (1, size[1], size[0])
+                wanted = resized(frame[None], size)
+                assert (back - wanted).abs().mean() < .01
+
+
+def test_beside_the_window_is_ground():
+    view = fixed(FRAME, SIZE, 1, (30, 10, 64, 64))
+    back = view.put(torch.ones(3, 64, 64), 0, FRAME, ground=-1.)
+    assert (back[:, 10:74, 30:94] == 1).all()
+    assert back.sum() == 3 * (2 * 64 * 64 - 320 * 180)
+
+
+def test_a_squeezed_frame_is_all_of_it_and_nothing_else():
+    view = squeezed(FRAME, SIZE, 2)
+    assert view.share == 1 and not view.moves
+    picture = torch.full((3, 180, 320), .5)
+    assert (view.take(picture, 1) == .5).all()
+
+
+def test_less_context_is_a_smaller_window():
+    mask = masked(*[(100, 60, 40, 40)] * 2)
+    sides = [around(mask, FRAME, SIZE, context).box[0]
+             for context in (1.7, 2., 2.4)]
+    assert sides == [68, 80, 96]
+    assert around(mask, FRAME, SIZE, 1., enlarged=1.).box == (64, 64)
+
+
+def test_a_large_product_that_moves_is_followed_by_the_largest_window():
+    mask = masked(*[(10 + 5 * i, 10, 150, 160) for i in range(25)])
+    view = around(mask, FRAME, SIZE)
+    assert view.box == (180, 180) and view.moves
+    assert inside(view, mask)
+    # One that leaps as well, though not as smoothly.
+    mask = masked(*[(10 if i < 12 else 150, 10, 150, 160) for i in range(25)])
+    leap = around(mask, FRAME, SIZE)
+    assert leap.box == (180, 180) and inside(leap, mask)

@@ -12,7 +12,7 @@ from wan.synth.shapes import SHAPES
 @pytest.mark.parametrize('shape', OUTLINES)
 def test_nothing_is_cut_at_the_window(shape):
     track = Track(*(torch.tensor([[[value]]]) for value in (0., 0., 0.6, 0.3)))
-    window = locate(track, 128)
+    window = locate(track, (128, 128))
     assert window.x.size(1) < 128
     thing = (Article(shape, 'solid', ('red',)) if shape in SHAPES else
              Prop(shape, 'tan', 0, 0, 0.3))
@@ -25,7 +25,7 @@ def test_nothing_is_cut_at_the_window(shape):
 
 def test_area_of_a_block_is_the_closed_form():
     track = Track(*(torch.tensor([[[value]]]) for value in (0., 0., 0.4, 0.8)))
-    window = locate(track, 128)
+    window = locate(track, (128, 128))
     area = cover(Prop('block', 'tan', 0, 0, 0.8), window).sum().item()
     area *= (2 / 128 / 0.8) ** 2
     rounded = (4 - math.pi) * 0.08 ** 2  # what its corners lack

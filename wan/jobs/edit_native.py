@@ -56,16 +56,15 @@ def find_shot(
         return shot.at(shot.view or shot.everything), None
     if shot.mask is not None:
         return shot, shot.coarse()
-    whole = shot.everything
     found = pipe.locate(
-        shot.seen(whole, progress), finding=job.work.data.finding,
+        shot.seen(shot.searched, progress), finding=job.work.data.finding,
         **common(job, kept, progress))
     if found is None:
         note(job, (NOT_FOUND,))
-        return shot.at(shot.view or whole), None
+        return shot.at(shot.view or shot.everything), None
     found = found[:len(shot.frames)]
     note(job, tuple(doubts(found)))
-    mask = shot.outside(found, whole)
+    mask = shot.outside(found, shot.searched)
     return (shot if shot.view else shot.around(mask)), mask
 
 

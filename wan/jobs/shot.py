@@ -9,7 +9,16 @@ import torch
 from ..footage import Footage, plan_writing
 from ..product.hint import Hint
 from ..product.locate import doubts
-from ..product.view import Size, View, around, fixed, resized, whole
+from ..product.view import (
+    Size,
+    View,
+    around,
+    coarse_size,
+    fixed,
+    resized,
+    squeezed,
+    whole,
+)
 from ..utils import disk
 from ..utils.image import read_mask_image
 from ..utils.mask_file import is_still
@@ -22,8 +31,6 @@ from .edit_output import OutputSettings, suffix_of
 from .edit_settings import SHOWN, EditInputs, EditOptions
 from .settings import JobSettings, Settings
 
-# Pixels of the longer side of a mask that a window is laid around.
-COARSE = 256
 # Seconds by which a mask may be longer: containers round.
 SLACK = 0.5
 
@@ -109,9 +116,14 @@ class Shot:
 
     @property
     def everything(self) -> View:
-        r"""The whole frame, padded, in which the product is looked for."""
+        r"""The whole frame, padded."""
         return whole(
             self.footage.size, self.size, len(self.frames), pad=True)
+
+    @property
+    def searched(self) -> View:
+        r"""The whole frame, in which the product is looked for."""
+        return squeezed(self.footage.size, self.size, len(self.frames))
 
     def seen(self, view: View, progress: Progress) -> torch.Tensor:
         r"""The clip [3, F, h, w] in [-1, 1] that the model sees.
@@ -169,25 +181,10 @@ class Shot:
     def outside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
         r"""A mask [F, h, w] that was found in a view, of the whole template,
         small: [F, h', w']."""
-        width, height = coarse_size(self.footage.size)
-        scale = width / self.footage.size[0], height / self.footage.size[1]
-        out = torch.zeros(len(self.frames), height, width)
-        box = tuple(max(1, round(side * s)) for side, s in zip(
-            view.box, scale, strict=True))
-        for i, frame in enumerate(out):
-            left, top = (round(at * s) for at, s in zip(
-                view.corners[i], scale, strict=True))
-            part = resized(mask[i][None].float(), box)[0]
-            part = part[max(0, -top):height - top, max(0, -left):width - left]
-            frame[max(0, top):max(0, top) + part.size(0),
-                  max(0, left):max(0, left) + part.size(1)] = part
-        return out
-
-
-def coarse_size(size: Size) -> Size:
-    r"""(width, height), the longer side `COARSE` pixels at most."""
-    shrink = min(1., COARSE / max(size))
-    return tuple(max(1, round(side * shrink)) for side in size)
+        size = coarse_size(self.footage.size)
+        return torch.cat([
+            view.put(mask[i][None].float(), i, size)
+            for i in range(len(self.frames))])
 
 
 def window_of(crop: str | tuple[int, ...], shot: Shot, pad: bool) -> Shot:
@@ -288,6 +285,6 @@ def shot_hint(settings: Settings, shot: Shot) -> Hint | None:
                 f'{shot.frames[0]} to {shot.frames[-1]} are edited.')
         hint = replace(hint, frame=shot.frames[0])
     index = bisect_left(shot.frames, hint.frame)
-    whole = shot.everything
+    whole = shot.searched
     return replace(hint, frame=index).seen(
         (*whole.corners[0], *whole.box), shot.size)

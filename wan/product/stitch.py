@@ -29,6 +29,15 @@ class Laid(NamedTuple):
     left: int
     top: int
 
+    def over(self, frame: torch.Tensor) -> torch.Tensor:
+        r"""A frame [3, H, W] with it; elsewhere the frame's own bits."""
+        height, width = self.weight.shape
+        out = frame.clone()
+        part = out[:, self.top:self.top + height,
+                   self.left:self.left + width]
+        part.lerp_(self.rgb, self.weight)
+        return out
+
 
 class Weights:
     r"""How much of the edit is seen in each pixel of the model's clip.

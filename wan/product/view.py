@@ -16,6 +16,9 @@ from .masks import boxes
 
 Size = tuple[int, int]
 
+# Pixels of the longer side of a mask that a window is laid around.
+COARSE = 256
+
 # The window is so many times as large as the largest box of the product, and
 # never so small that the model would see it enlarged more than this.
 CONTEXT, ENLARGED = 1.6, 2.0
@@ -82,6 +85,34 @@ class View:
             part = F.pad(part, pads, value=ground)
         return resized(part, self.size)
 
+    def put(
+        self, picture: torch.Tensor, index: int, size: Size,
+        ground: float = 0.
+    ) -> torch.Tensor:
+        r"""The reverse of `take`: what the model sees, in the whole frame.
+
+        Args:
+            picture: [C, h, w] of `size`, of the window of a frame.
+            index: of the frame.
+            size: (width, height) wanted of the frame, of the template's
+                aspect.
+            ground: value outside of the window.
+
+        Returns:
+            [C, height, width].
+        """
+        scale = size[0] / self.frame[0], size[1] / self.frame[1]
+        left, top = (round(s * at) for s, at in zip(
+            scale, self.corners[index], strict=True))
+        box = tuple(max(1, round(s * side)) for s, side in zip(
+            scale, self.box, strict=True))
+        part = resized(picture, box)[
+            :, max(0, -top):size[1] - top, max(0, -left):size[0] - left]
+        top, left = max(0, top), max(0, left)
+        frame = picture.new_full((len(picture), size[1], size[0]), ground)
+        frame[:, top:top + part.size(1), left:left + part.size(2)] = part
+        return frame
+
     def padded(self, count: int) -> 'View':
         r"""Of a clip of `count` frames whose last is repeated."""
         more = count - len(self.corners)
@@ -115,6 +146,12 @@ def whole(frame: Size, size: Size, count: int, pad: bool = False) -> View:
     return View(frame, box, (corner,) * count, size)
 
 
+def squeezed(frame: Size, size: Size, count: int) -> View:
+    r"""All of the frame in the model's aspect, in which a product is looked
+    for: black beside the frame would stand out more than the product does."""
+    return View(frame, frame, ((0, 0),) * count, size)
+
+
 def fixed(
     frame: Size, size: Size, count: int, box: Sequence[int]
 ) -> View:
@@ -133,24 +170,38 @@ def fixed(
                   (left + width / 2, top + height / 2))
 
 
-def around(mask: torch.Tensor, frame: Size, size: Size) -> View:
+def coarse_size(size: Size) -> Size:
+    r"""(width, height), the longer side `COARSE` pixels at most."""
+    shrink = min(1., COARSE / max(size))
+    return tuple(max(1, round(side * shrink)) for side in size)
+
+
+def around(
+    mask: torch.Tensor,
+    frame: Size,
+    size: Size,
+    context: float = CONTEXT,
+    enlarged: float = ENLARGED,
+    margin: float = MARGIN,
+) -> View:
     r"""A window around a product.
 
     Args:
         mask: [F, h, w] of the frame's aspect, 1 at the product; not empty.
         frame, size: see `View`.
+        context, enlarged, margin: see `CONTEXT`, `ENLARGED` and `MARGIN`.
     """
     count, height, width = mask.shape
     mask = mask > 0.5
-    if mask.flatten(1).float().mean(1).max() > LARGE:
-        return _largest(mask, frame, size)
     ends = boxes(mask).float()[:, [1, 0, 3, 2]].unflatten(1, (2, 2))
     ends = ends * (torch.tensor(frame) / torch.tensor([width, height]))
     low, high = ends.unbind(1)  # [F, 2] each, x and y
+    if mask.flatten(1).float().mean(1).max() > LARGE:
+        return _largest(mask, low, high, frame, size)
     largest = (high - low).amax(0)
-    room = MARGIN * largest
-    wanted = _of_aspect(*(CONTEXT * largest).tolist(), size)
-    wanted = tuple(max(side, least / ENLARGED) for side, least in zip(
+    room = margin * largest
+    wanted = _of_aspect(*(context * largest).tolist(), size)
+    wanted = tuple(max(side, least / enlarged) for side, least in zip(
         wanted, size, strict=True))
     union = high.amax(0) - low.amin(0) + 2 * room
     if (union <= torch.tensor(wanted)).all():
@@ -159,7 +210,8 @@ def around(mask: torch.Tensor, frame: Size, size: Size) -> View:
     else:
         view = _following(low, high, room, wanted, frame, size)
     return view if view.share < 1 and view.box[0] <= frame[0] \
-        and view.box[1] <= frame[1] else _largest(mask, frame, size)
+        and view.box[1] <= frame[1] else _largest(
+            mask, low, high, frame, size)
 
 
 def _following(low, high, room, wanted, frame, size) -> View:
@@ -174,18 +226,26 @@ def _following(low, high, room, wanted, frame, size) -> View:
         _corner(at, box, frame) for at in centre.tolist()), size)
 
 
-def _largest(mask, frame, size) -> View:
-    r"""The whole frame; the part of it with the product, if that fits."""
+def _largest(mask, low, high, frame, size) -> View:
+    r"""The whole frame; the part of it with the product, if that fits, which
+    follows the product if it has to."""
     view = whole(frame, size, len(mask))
     height, width = mask.shape[1:]
     places = mask.any(0).nonzero()
-    low, high = places.amin(0).flip(0), places.amax(0).flip(0) + 1
+    first, last = places.amin(0).flip(0), places.amax(0).flip(0) + 1
     scale = torch.tensor(frame) / torch.tensor([width, height])
-    low, high = low * scale, high * scale
-    if ((high - low) > torch.tensor(view.box)).any():
-        return whole(frame, size, len(mask), pad=True)
-    return _still(frame, size, len(mask), view.box,
-                  ((low + high) / 2).tolist())
+    first, last = first * scale, last * scale
+    if ((last - first) <= torch.tensor(view.box)).all():
+        return _still(frame, size, len(mask), view.box,
+                      ((first + last) / 2).tolist())
+    for share in (SMOOTH, SMOOTH / 2, SMOOTH / 4, 0.):  # as steady as it goes
+        centre = blur((low + high) / 2, min(share * len(low), LONGEST), 0)
+        view = View(frame, view.box, tuple(
+            _corner(at, view.box, frame) for at in centre.tolist()), size)
+        start = torch.tensor(view.corners)
+        if ((start <= low) & (high <= start + torch.tensor(view.box))).all():
+            return view
+    return whole(frame, size, len(mask), pad=True)
 
 
 def _of_aspect(width: float, height: float, size: Size):

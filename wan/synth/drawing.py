@@ -34,7 +34,7 @@ class Track(NamedTuple):
 
 
 class Window(NamedTuple):
-    r"""The square of each frame that a thing can reach.
+    r"""The part of each frame that a thing can reach.
 
     Attributes:
         corners: row and column of the first pixel, T of them.
@@ -56,22 +56,38 @@ class Layer(NamedTuple):
     colour: Tensor
 
 
-def locate(track: Track, size: int) -> Window:
-    r"""The windows of a thing in frames of `size` pixels."""
-    pixel = 2 / size
+def locate(track: Track, shape: tuple[int, int]) -> Window:
+    r"""The windows of a thing in frames of (rows, columns) pixels."""
+    pixel = 2 / shape[0]
     largest = track.size.max().item()
-    side = min(size, math.ceil(2 * REACH * largest / pixel) + 2)
+    reach = math.ceil(2 * REACH * largest / pixel) + 2
+    sides = [min(whole, reach) for whole in shape]
     corners = [
-        tuple(min(max(round(c / pixel + (size - side) / 2), 0), size - side)
-              for c in centre)
+        tuple(min(max(round(at / pixel + (whole - side) / 2), 0), whole - side)
+              for at, side, whole in zip(centre, sides, shape, strict=True))
         for centre in zip(track.y.flatten().tolist(),
                           track.x.flatten().tolist(), strict=True)]
-    first, grid = torch.tensor(corners), torch.arange(side) + 0.5
-    rows = (first[:, :1] + grid)[:, :, None] * pixel - 1
-    columns = (first[:, 1:] + grid)[:, None, :] * pixel - 1
+    first = torch.tensor(corners)
+    rows, columns = (
+        coordinates(first[:, i, None], sides[i], shape[i], pixel)
+        for i in (0, 1))
+    rows, columns = rows[:, :, None], columns[:, None, :]
     x, y = turned(columns - track.x, rows - track.y, track.angle)
     return Window(corners, x / track.size, y / track.size, pixel / track.size,
                   track.angle)
+
+
+def coordinates(
+    first: Tensor | int, count: int, whole: int, pixel: float
+) -> Tensor:
+    r"""[..., count] of a row or column of pixels, its middle being 0.
+
+    Args:
+        first: pixel, [..., 1] of them.
+        count, whole: pixels wanted, and of the whole frame.
+        pixel: the width of one.
+    """
+    return (first + torch.arange(count) + 0.5) * pixel - whole * pixel / 2
 
 
 def cover(thing: Article | Prop, window: Window) -> Tensor:
@@ -118,11 +134,11 @@ def lay_over(
         colour: [C, T, h, w].
         cover, shadow: [T, h, w] in [0, 1].
     """
-    side, moves = window.x.size(1), len(window.corners) > 1
+    (high, wide), moves = window.x.shape[1:], len(window.corners) > 1
     for t, (row, column) in enumerate(window.corners):
         at = slice(t, t + 1)
         region = frames[:, at] if moves else frames
-        region = region[..., row:row + side, column:column + side]
+        region = region[..., row:row + high, column:column + wide]
         if shadow is not None:
             region.mul_(1 - shadow[at])
         region.lerp_(colour[:, at], cover[at])

@@ -11,6 +11,7 @@ from .drawing import (
     OUTLINES,
     Track,
     as_column,
+    coordinates,
     cover,
     draw,
     lay_over,
@@ -40,9 +41,9 @@ def render_background(clip: Clip) -> Tensor:
 
 def visible_mask(clip: Clip) -> Tensor:
     r"""[T, H, W]: share of each pixel that shows the product, in [0, 1]."""
-    mask = torch.zeros(1, clip.frames, clip.size, clip.size)
+    mask = torch.zeros(1, clip.frames, *clip.shape)
     for thing, track in _things(clip):
-        window = locate(track, clip.size)
+        window = locate(track, clip.shape)
         value = torch.tensor(float(isinstance(thing, Article)))
         lay_over(mask, window, value.expand(1, *window.x.shape),
                   cover(thing, window))
@@ -52,10 +53,10 @@ def visible_mask(clip: Clip) -> Tensor:
 def product_map(clip: Clip) -> Tensor:
     r"""[3, T, H, W]: share of each pixel that shows the product's first,
     second and third colour, in [0, 1]. Their sum is `visible_mask`."""
-    shares = torch.zeros(3, clip.frames, clip.size, clip.size)
+    shares = torch.zeros(3, clip.frames, *clip.shape)
     basis = [(1., 0., 0.), (0., 1., 0.), (0., 0., 1.)]
     for thing, track in _things(clip):
-        window = locate(track, clip.size)
+        window = locate(track, clip.shape)
         value = torch.zeros(3, 1, 1, 1)
         if isinstance(thing, Article):
             value = paint(
@@ -78,7 +79,7 @@ def render_photo(
         RGBA image, size x size. Alpha is the product's coverage; under alpha 0
         there is the ground.
     """
-    window = locate(_at(pose), size)
+    window = locate(_at(pose), (size, size))
     layer = draw(product, window, light)
     photo = as_column(PHOTO_GROUND).repeat(1, 1, size, size)
     alpha = torch.zeros(1, 1, size, size)
@@ -100,7 +101,7 @@ def _render(clip: Clip, things: list[tuple[Article | Prop, Track]]) -> Tensor:
     surface = _surface(clip)
     frames = surface.repeat(1, clip.frames // surface.size(1), 1, 1)
     for thing, track in things:
-        window = locate(track, clip.size)
+        window = locate(track, clip.shape)
         layer = draw(thing, window, clip.scene.light)
         lay_over(frames, window, layer.colour, layer.cover, layer.shadow)
     return frames.mul_(2).sub_(1)
@@ -155,9 +156,9 @@ def _surface(clip: Clip) -> Tensor:
     r"""[3, T or 1, H, W] in [0, 1]: the textured surface in its light."""
     scene, (x, y, zoom) = clip.scene, _camera(clip)
     pixel = 2 / clip.size
-    grid = (torch.arange(clip.size) + 0.5) * pixel - 1
-    x, y = torch.broadcast_tensors(x + grid[None, None, :] / zoom,
-                                   y + grid[None, :, None] / zoom)
+    rows, columns = (coordinates(0, n, n, pixel) for n in clip.shape)
+    x, y = torch.broadcast_tensors(x + columns[None, None, :] / zoom,
+                                   y + rows[None, :, None] / zoom)
     lx, ly = toward(torch.tensor(scene.light.angle))
     lit = 1 + (lx * x + ly * y) * (0.14 * scene.light.strength)
     u, v = turned(x, y, torch.tensor(scene.angle))

@@ -1,8 +1,9 @@
 r"""What a procedural clip shows, as plain values.
 
-Places and lengths are in half frames: the frame without camera motion is
-[-1, 1] x [-1, 1], x to the right and y down. Angles are in radians, clockwise
-on the screen.
+Places and lengths are in half frames: a square frame without camera motion is
+[-1, 1] x [-1, 1], x to the right and y down. Of a frame that is not square the
+height counts, and it shows more or less of the scene to the left and right.
+Angles are in radians, clockwise on the screen.
 """
 from dataclasses import dataclass, replace
 
@@ -148,18 +149,30 @@ class Motion:
 
 @dataclass(frozen=True)
 class Clip:
-    r"""A product in a scene, `frames` square frames of `size` pixels."""
+    r"""A product in a scene.
+
+    Args:
+        size: pixels of a frame's height.
+        frames: how many.
+        width: pixels of a frame's width; None for a square frame.
+    """
     product: Article
     scene: Scene
     motion: Motion
     size: int = 128
     frames: int = 17
+    width: int | None = None
 
     def __post_init__(self):
-        if self.size < 16 or self.frames < 1:
+        if min(self.shape) < 16 or self.frames < 1:
             raise ValueError(
                 f'A clip has at least 1 frame of 16 pixels, not {self.frames} '
-                f'of {self.size}.')
+                f'of {min(self.shape)}.')
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        r"""Rows and columns of a frame."""
+        return self.size, self.size if self.width is None else self.width
 
 
 def swap(clip: Clip, product: Article) -> Clip:

@@ -2,6 +2,7 @@ r"""Benchmark the editing methods on procedural clips with a true answer.
 
     python -m wan.synth.bench --quick
     python -m wan.synth.bench --rows main --out docs/quality
+    python -m wan.synth.bench --native
 
 What is finished is kept in --work: a run that was stopped goes on where it
 was, and one with other settings starts anew. OUT gets results.csv (every
@@ -20,6 +21,9 @@ from wan.utils.program import Parser, run_program
 from wan.utils.record import check_writable
 
 from ..judge import WEIGHTS
+from ..native import HEIGHT
+from .native_report import write_native_sheet, write_native_table
+from .native_rows import NATIVE_SETS
 from .pairs import SEEDS
 from .plots import require_matplotlib, write_plots
 from .report import score, write_csv, write_sheets, write_table
@@ -33,6 +37,9 @@ SIZE, FRAMES = 128, 17
 PAIRS, QUICK_PAIRS = 64, 4
 # A quick look does not replace the report.
 OUT, QUICK_OUT = Path('docs/quality'), Path('outputs/benchmark-quick')
+# Native templates are 24 frames a second; so many take a minute for a pair.
+NATIVE_PAIRS, NATIVE_FRAMES = 24, 41
+NATIVE_OUT = OUT / 'native'
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -47,9 +54,17 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         '--rows', help="'main', 'ablations', 'grid' (both), or names of rows "
         'or of an ablation, separated by commas (default: main)')
+    what.add_argument(
+        '--native', nargs='?', const='main', metavar='ROWS',
+        help='large, long templates with small and large products; like '
+        '--rows, but of their rows (default: main)')
     parser.add_argument(
         '--pairs', type=int,
-        help=f'how many (default: {PAIRS}; --quick: {QUICK_PAIRS})')
+        help=f'how many (default: {PAIRS}; --quick: {QUICK_PAIRS}; --native: '
+        f'{NATIVE_PAIRS})')
+    parser.add_argument(
+        '--frames', type=int, help='of a clip, 4n + 1 (default: '
+        f'{FRAMES}; --native: {NATIVE_FRAMES})')
     parser.add_argument(
         '--seeds', choices=SEEDS, default='test',
         help="'tune' to choose settings by (default: %(default)s)")
@@ -57,7 +72,8 @@ def build_parser() -> argparse.ArgumentParser:
         '--ckpt_dir', help='checkpoint folder (default: the embedded model)')
     parser.add_argument(
         '--out', type=Path,
-        help=f'folder of the report (default: {OUT}; --quick: {QUICK_OUT})')
+        help=f'folder of the report (default: {OUT}; --quick: {QUICK_OUT}; '
+        f'--native: {NATIVE_OUT})')
     parser.add_argument(
         '--work', type=Path, default=Path('outputs/benchmark'),
         help='folder of the finished edits (default: %(default)s)')
@@ -76,33 +92,50 @@ def prepare(
         ValueError: the first thing wrong, in one sentence.
     """
     args = build_parser().parse_args(argv)
-    rows = QUICK if args.quick else select(
-        'main' if args.rows is None else args.rows)
-    usual = (QUICK_PAIRS, QUICK_OUT) if args.quick else (PAIRS, OUT)
+    native = args.native is not None
+    if args.quick:
+        rows, usual = QUICK, (QUICK_PAIRS, QUICK_OUT)
+    elif native:
+        rows = select(args.native, NATIVE_SETS)
+        usual = NATIVE_PAIRS, NATIVE_OUT
+    else:
+        rows, usual = select(args.rows or 'main'), (PAIRS, OUT)
     pairs = usual[0] if args.pairs is None else args.pairs
     args.out = args.out or usual[1]
+    frames = args.frames
+    if frames is None:
+        frames = NATIVE_FRAMES if native else FRAMES
     for name, value, most in (('pairs', pairs, len(SEEDS[args.seeds])),
+                              ('frames', frames, 81),
                               ('workers', args.workers, 64)):
         if not 1 <= value <= most:
             raise ValueError(f'--{name} is {value}, allowed is 1 to {most}.')
+    if frames % 4 != 1 or frames < 5:
+        raise ValueError(f'--frames is {frames}, allowed is 4n + 1 from 5.')
     for folder in (args.out, args.work):
         check_writable(folder / 'results.csv')
     require_matplotlib()
     setup = Setup(
         Path(args.ckpt_dir or embedded_checkpoint()), args.work,
-        args.seeds, SIZE, FRAMES,
-        WEIGHTS if WEIGHTS.is_file() else None)
+        args.seeds, HEIGHT if native else SIZE, frames,
+        # The judge knows square frames alone.
+        WEIGHTS if WEIGHTS.is_file() and not native else None, native)
     return args, rows, pairs, setup
 
 
 def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
            setup: Setup) -> None:
     r"""Run what is missing and write the report."""
-    if setup.judge is None:
+    if setup.judge is None and not setup.native:
         log.info('The judge has no weights yet: its columns are left out.')
     out, results = args.out, run(rows, setup, pairs, args.workers)
-    scores = [score(row, results[row.name]) for row in rows]
     write_csv(out / 'results.csv', rows, results)
+    if setup.native:
+        write_native_table(out / 'table.md', rows, results, setup, pairs)
+        write_native_sheet(out / 'all.jpg', rows, setup, pairs)
+        log.info('See %s', out)
+        return
+    scores = [score(row, results[row.name]) for row in rows]
     write_table(out / 'table.md', scores, setup, pairs)
     write_plots(out, scores)
     write_sheets(out, rows, setup, pairs)

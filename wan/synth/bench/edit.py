@@ -146,8 +146,8 @@ class PairEditor:
                 self.source.shape[1:]))
         return video
 
-    def measure(self, video: Tensor) -> dict[str, float]:
-        r"""The benchmark's measures of an edited video."""
+    def measure(self, row: Row, video: Tensor) -> dict[str, float]:
+        r"""The benchmark's measures of a row's video."""
         new, old, background = self.regions
         return measure(video, self.truth, self.source, new, old, background)
 

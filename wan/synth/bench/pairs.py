@@ -6,6 +6,7 @@ from random import Random
 from PIL import Image
 
 from .. import captions
+from ..native import HEIGHT, sample_native
 from ..render import render_photo
 from ..sampling import (
     TEST_SEEDS,
@@ -79,17 +80,36 @@ def make_pair(
     r"""The pair of a number: the same for the same arguments.
 
     The new product has none of the old one's colours and another pattern; its
-    shape is another in even pairs and the same in odd ones.
+    shape is another in even pairs and the same in odd ones, see `same_shape`.
     """
-    seed = seeds[number]
-    clip = sample_clip(seed, size, frames)
+    return _pair(number, seeds[number], sample_clip(
+        seeds[number], size, frames))
+
+
+def make_native_pair(
+    number: int,
+    seeds: Sequence[int] = TEST_SEEDS,
+    size: int = HEIGHT,
+    frames: int | None = None,
+) -> Pair:
+    r"""The same of a native template, see `sample_native`."""
+    return _pair(number, seeds[number], sample_native(
+        seeds[number], size, frames))
+
+
+def _pair(number: int, seed: int, clip: Clip) -> Pair:
     rng = Random(f'pair {seed}')
     old, shape = clip.product, clip.product.shape
-    if number % 2 == 0:
+    if not same_shape(number):
         shape = rng.choice([name for name in SHAPES if name != shape])
     product = _unlike(rng, shape, old)
     return Pair(seed, clip, product, _unlike(rng, shape, old, product),
                 sample_pose(rng))
+
+
+def same_shape(number: int) -> bool:
+    r"""Whether a pair's new product has the old one's shape."""
+    return number % 2 == 1
 
 
 def _unlike(rng: Random, shape: str, *others: Article) -> Article:

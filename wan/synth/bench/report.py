@@ -12,7 +12,7 @@ from wan.utils.record import atomic_write
 
 from ..captions import full_caption
 from ..render import render_clip
-from .pairs import SEEDS, Pair, make_pair
+from .pairs import Pair
 from .rows import BEST, MAIN, Row
 from .stats import Interval, paired, summary
 from .store import SHOWN_FRAMES, SHOWN_PAIRS, Results, Setup, read_strip
@@ -124,13 +124,13 @@ def _table(scores, names) -> list[str]:
         f'{title} {better}'.rstrip() for title, _, better in heads) + ' |',
         '|---|---|' + '---|' * len(names)]
     for s in scores:
-        cells = (_cell(s.right.get(name), COLUMNS[name][1]) for name in names)
+        cells = (cell(s.right.get(name), COLUMNS[name][1]) for name in names)
         lines.append(
             f'| `{s.row.name}` | {s.row.title} | ' + ' | '.join(cells) + ' |')
     return lines
 
 
-def _cell(value: Interval | None, digits: int) -> str:
+def cell(value: Interval | None, digits: int) -> str:
     if value is None:
         return ''
     mean, low, high = (f'{number:.{digits}f}' for number in value)
@@ -150,15 +150,14 @@ def write_sheets(
         old.unlink()
     clips = []
     for number in range(min(pairs, SHOWN_PAIRS)):
-        pair = make_pair(
-            number, SEEDS[setup.seeds], setup.size, setup.frames)
+        pair = setup.pair(number)
         clips.append(_clips(pair, number, shown, setup))
         told = {'template': pair.clip, 'truth': pair.truth}
-        _save([(f'{label}: {full_caption(told[label])}' if label in told
+        save_sheet([(f'{label}: {full_caption(told[label])}' if label in told
                 else label, clip) for label, clip in clips[-1].items()],
               SHOWN_FRAMES, out / f'pair-{number}.jpg')
     # Of each pair one frame, side by side as if they were a clip.
-    _save([(label, torch.cat([_middle(pair[label]) for pair in clips], 1))
+    save_sheet([(label, torch.cat([middle(pair[label]) for pair in clips], 1))
            for label in clips[0]], len(clips), out / 'all.jpg')
 
 
@@ -182,11 +181,11 @@ def _clips(
     return clips
 
 
-def _middle(clip: torch.Tensor) -> torch.Tensor:
+def middle(clip: torch.Tensor) -> torch.Tensor:
     return clip[:, clip.size(1) // 2][:, None]
 
 
-def _save(pictures, columns: int, path: Path) -> None:
+def save_sheet(pictures, columns: int, path: Path) -> None:
     with atomic_write(path) as temporary:
         contact_sheet(pictures, columns).save(
             temporary, quality=92, subsampling=0)

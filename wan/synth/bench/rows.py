@@ -5,7 +5,7 @@ Ablations change one setting of the reference at a time, starting from `REF`.
 """
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
@@ -239,17 +239,25 @@ VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
 GRID = MAIN + VARIED
 
 
-def select(text: str) -> tuple[Row, ...]:
+SETS = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS}
+
+
+def select(
+    text: str, sets: Mapping[str, tuple[Row, ...]] = SETS
+) -> tuple[Row, ...]:
     r"""The rows that `--rows` names.
 
     'main', 'ablations', 'grid' (both), or names of rows. The name of an
     ablation ('c', 'rope', ...) stands for all of its rows.
 
+    Args:
+        text: names, separated by commas.
+        sets: of rows by name, one of them 'grid', which has all.
+
     Raises:
         ValueError: a name that no row has.
     """
-    sets = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS,
-            **{row.name: (row,) for row in GRID}}
+    sets = {**sets, **{row.name: (row,) for row in sets['grid']}}
     chosen: dict[str, Row] = {}
     for name in text.split(','):
         if name.strip() not in sets:

@@ -16,7 +16,7 @@ from wan.utils.record import atomic_write
 
 from ..judge import Judge, agreement
 from .edit import PairEditor
-from .pairs import SEEDS, make_pair
+from .native_edit import NativeEditor
 from .rows import Row
 from .store import (
     CONFIG,
@@ -86,7 +86,7 @@ def answer(setup: Setup, task: Task) -> dict[str, float]:
             raise FloatingPointError(
                 f'Row {row.name}, pair {number}, {photo} photo: {error}'
             ) from error
-        values = editor.measure(video)
+        values = editor.measure(row, video)
         if setup.judge is not None:
             verdict = _judge(setup.judge).verdicts(video)
             values |= {f'judge_{name}': float(agrees) for name, agrees in
@@ -140,8 +140,8 @@ def _one_thread() -> Iterator[None]:
 @lru_cache(maxsize=1)
 def _editor(setup: Setup, number: int) -> PairEditor:
     r"""Kept while its pair's tasks last, with all that they share."""
-    pair = make_pair(number, SEEDS[setup.seeds], setup.size, setup.frames)
-    return PairEditor(_pipeline(setup.ckpt_dir), pair)
+    kind = NativeEditor if setup.native else PairEditor
+    return kind(_pipeline(setup.ckpt_dir), setup.pair(number))
 
 
 @lru_cache(maxsize=1)

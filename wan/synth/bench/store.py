@@ -24,6 +24,7 @@ from wan.utils.image import to_bytes, unit_range
 from wan.utils.record import atomic_write
 from wan.utils.sources import EDITING, source_digest
 
+from .pairs import SEEDS, Pair, make_native_pair, make_pair
 from .rows import Row
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
@@ -34,6 +35,8 @@ WORLD = (
     'synth/surfaces', 'synth/drawing', 'synth/captions', 'synth/judge',
     'synth/bench/edit', 'synth/bench/attempt', 'synth/bench/measures',
     'synth/bench/pairs', 'synth/bench/silhouette')
+NATIVE_WORLD = (
+    'synth/native', 'synth/bench/native_edit', 'synth/bench/native_measures')
 # Pairs of which frames are kept, and how many.
 SHOWN_PAIRS, SHOWN_FRAMES = 4, 5
 
@@ -51,6 +54,7 @@ class Setup:
         seeds: key of `SEEDS`.
         size, frames: of the clips.
         judge: the judge's weights; None leaves its columns out.
+        native: the clips are native templates, of `size` rows.
 
     Raises:
         ValueError: the checkpoint lacks files.
@@ -61,6 +65,7 @@ class Setup:
     size: int = 128
     frames: int = 17
     judge: Path | None = None
+    native: bool = False
 
     def __post_init__(self):
         check_checkpoint(self.ckpt_dir, CONFIG)
@@ -72,8 +77,15 @@ class Setup:
             'checkpoint': _fingerprint(self.ckpt_dir),
             'judge': self.judge and _fingerprint(self.judge),
             'seeds': self.seeds, 'size': self.size, 'frames': self.frames,
+            'native': self.native,
             'dtype': RUNTIME.resolved().dtype,
-            'sources': source_digest(*EDITING, *WORLD)}
+            'sources': source_digest(
+                *EDITING, *WORLD, *NATIVE_WORLD * self.native)}
+
+    def pair(self, number: int) -> Pair:
+        r"""The pair of a number."""
+        make = make_native_pair if self.native else make_pair
+        return make(number, SEEDS[self.seeds], self.size, self.frames)
 
     def results_file(self, row: Row) -> Path:
         r"""Where the row's results are kept."""
