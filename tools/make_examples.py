@@ -8,6 +8,7 @@ configs/pvtt/demo.yaml.
 """
 import argparse
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 from wan.synth import (
@@ -24,6 +25,7 @@ from wan.synth import (
     swap,
     visible_mask,
 )
+from wan.synth.native import write_with_tone
 from wan.utils.utils import cache_video, save_image
 
 FPS, PHOTO_SIDE = 16, 256
@@ -32,6 +34,13 @@ TEMPLATE = Clip(
     Scene('wooden', 'brown', angle=0.1, light=Light(-2.2, 0.9),
           props=(Prop('ball', 'mint', -0.75, -0.72, 0.2),)),
     Motion(Pose(0.0, 0.0, -0.15, 0.6), dx=0.4, turn=-1.0))
+# The same scene, larger, wider and longer than the model's clips, with sound.
+WIDE = replace(
+    TEMPLATE, size=288, width=512, frames=49,
+    scene=replace(TEMPLATE.scene, props=(
+        Prop('ball', 'mint', -1.35, -0.62, 0.24),)),
+    motion=Motion(Pose(0.1, 0.0, -0.15, 0.42), dx=1.5, turn=-1.0))
+WIDE_FPS, PITCH = 24, 330
 PRODUCT = Article(
     'heart', 'dotted', ('turquoise', 'yellow'), period=0.65, angle=0.3)
 PHOTO_POSE = Pose(0.0, 0.0, 0.35, 0.75)
@@ -47,9 +56,10 @@ def main() -> None:
     cache_video(
         visible_mask(TEMPLATE)[None, None], folder / 'template_mask.mp4',
         fps=FPS, nrow=1, value_range=(0, 1))
+    write_with_tone(folder / 'wide.mp4', WIDE, WIDE_FPS, PITCH)
     save_image(render_photo(PRODUCT, PHOTO_POSE, PHOTO_SIDE),
                folder / 'product.png')
-    for clip in (TEMPLATE, swap(TEMPLATE, PRODUCT)):
+    for clip in (WIDE, swap(WIDE, PRODUCT)):
         logging.info(full_caption(clip))
 
 

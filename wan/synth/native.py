@@ -81,13 +81,24 @@ def write_native(
         ValueError, OSError: see `write_video`.
     """
     clip = sample_native(seed, size, frames)
+    write_with_tone(path, clip, FPS, 220 + seed % 660)
+    return clip
+
+
+def write_with_tone(
+    path: str | Path, clip: Clip, fps: float, pitch: int
+) -> None:
+    r"""Write a clip as a video file with a tone of a pitch in Hz.
+
+    Raises:
+        ValueError, OSError: see `write_video`.
+    """
     pixels = (to_bytes(unit_range(frame, (-1, 1)), True)
               for frame in render_clip(clip).unbind(1))
     with TemporaryDirectory() as folder:
         tone = Path(folder, 'tone.m4a')
-        _write_tone(tone, 220 + seed % 660, clip.frames / FPS)
-        write_video(path, pixels, FPS, audio=tone)
-    return clip
+        _write_tone(tone, pitch, clip.frames / fps)
+        write_video(path, pixels, fps, audio=tone)
 
 
 def _write_tone(path: Path, pitch: int, seconds: float) -> None:
