@@ -10,6 +10,9 @@ from tests.utils.media import ffmpeg
 
 TAGS = ('setparams=range=tv:colorspace=bt709:color_primaries=bt709'
         ':color_trc=bt709')
+# How a camera is held that calls for a tag.
+TURNS = {0: 'null', 90: 'transpose=clock', 180: 'hflip,vflip',
+         270: 'transpose=cclock'}
 
 
 def filmed_clip(
@@ -27,9 +30,10 @@ def filmed_clip(
     Args:
         path: ending in .mp4 or .mov.
         size: (width, height) as coded, before rotation.
-        rotation: degrees of the tag, counterclockwise; 0 for none.
+        rotation: degrees of the tag, counterclockwise, in quarters. What is
+            shown is upright.
     """
-    width, height = size
+    width, height = size[::-1] if rotation % 180 else size
     wide, tall = width * 5 // 4 // 2 * 2, height * 5 // 4 // 2 * 2
     # Light falls from the left on a round body; the floor recedes.
     body = 'lt(abs(X/W-.5-.02*sin(T)),.11)*between(Y/H,.3,.8)'
@@ -45,7 +49,7 @@ def filmed_clip(
     camera = (f"gblur=sigma=0.6,crop={width}:{height}:"
               f"x='(in_w-out_w)/2+{width / 60:.2f}*sin(n/5)+2*sin(n*1.7)'"
               f":y='(in_h-out_h)/2+{height / 60:.2f}*cos(n/7)+cos(n*2.1)'"
-              f',noise=alls=7:allf=t,format=yuv420p,{TAGS}')
+              f',noise=alls=7:allf=t,format=yuv420p,{TURNS[rotation]},{TAGS}')
     flat = path.with_name(f'flat_{path.name}') if rotation else path
     ffmpeg('-f', 'lavfi', '-i', f'{scene},{camera}', '-f', 'lavfi', '-i',
            "aevalsrc='.3*sin(440*2*PI*t)|.3*sin(550*2*PI*t)'", '-frames:v',
