@@ -17,7 +17,7 @@ $(VENV)/.installed: pyproject.toml constraints.txt
 demo: venv
 	$(BIN)/python generate.py --task pvtt --config configs/pvtt/demo.yaml \
 		--save_file $(OUT)/demo.mp4
-	@echo 'Template, photo and result: $(OUT)/demo_sheet.png and'
+	@echo 'Window, mask, photo and result: $(OUT)/demo_sheet.png and'
 	@echo '$(OUT)/demo_comparison.mp4; the result alone: $(OUT)/demo.mp4'
 
 test: venv

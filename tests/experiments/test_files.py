@@ -179,7 +179,7 @@ def test_shipped_files_say_only_what_differs(path):
             assert getattr(kind, name, None) != value, name
     assert build(RefConfig, given) == RefConfig()
     demo = path.stem == 'demo'
-    assert build(EditConfig, given) == EditConfig(composite=demo)
+    assert build(EditConfig, given) == EditConfig()
     assert options == EditOptions(ref_preset='best' if demo else None)
     assert inputs.source_blend in inputs.source_prompt
     assert inputs.target_blend in inputs.target_prompt

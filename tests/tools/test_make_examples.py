@@ -12,7 +12,7 @@ from wan.synth import full_caption, swap, visible_mask
 from wan.utils.video import probe, read_video
 
 ROOT = Path(make_examples.__file__).parents[1]
-FILES = ('product.png', 'template.mp4', 'template_mask.mp4')
+FILES = ('product.png', 'template.mp4', 'template_mask.mp4', 'wide.mp4')
 
 
 @pytest.fixture(scope='module')
@@ -33,10 +33,14 @@ def test_the_committed_files_are_the_drawn_ones(drawn):
     assert abs(photos[0] - photos[1]).max() <= 2
     for name in FILES[1:]:
         info = probe(ROOT / 'examples' / name)
-        assert (info.width, info.height, info.fps) == (128, 128, 16)
+        wide = name == 'wide.mp4'
+        assert (info.width, info.height, info.fps) == (
+            (512, 288, 24) if wide else (128, 128, 16))
+        assert info.has_audio == wide
         videos = [read_video(folder / name)
                   for folder in (drawn, ROOT / 'examples')]
-        assert videos[0].shape == (3, 17, 128, 128)
+        assert videos[0].shape == (
+            (3, 49, 288, 512) if wide else (3, 17, 128, 128))
         assert (videos[0] - videos[1]).abs().mean() < 0.01
 
 
