@@ -86,7 +86,7 @@ def answer(setup: Setup, task: Task) -> dict[str, float]:
             raise FloatingPointError(
                 f'Row {row.name}, pair {number}, {photo} photo: {error}'
             ) from error
-        values = editor.measure(video)
+        values = editor.measure(video) | editor.found(row)
         if setup.judge is not None:
             verdict = _judge(setup.judge).verdicts(video)
             values |= {f'judge_{name}': float(agrees) for name, agrees in
@@ -95,6 +95,12 @@ def answer(setup: Setup, task: Task) -> dict[str, float]:
         with atomic_write(setup.strip_file(row, number, photo)) as path:
             strip(video).save(path)
     return values
+
+
+def find(setup: Setup, number: int, row: Row) -> float:
+    r"""IoU of the mask that a row finds in a pair with the true one."""
+    with _one_thread():
+        return _editor(setup, number).found(row)['iou']
 
 
 def _answers(
