@@ -8,7 +8,9 @@ from PIL import Image
 from wan.configs import WAN_CONFIGS
 from wan.edit_config import PRESETS
 from wan.modules.model import TextKV
-from wan.product.locate import JUMPS, TOO_LARGE
+from wan.product.finding import Finding
+from wan.product.hint import Hint
+from wan.product.locate import FOUND, JUMPS, TOO_LARGE
 from wan.product.masks import Region
 from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
 from wan.refdrop.config import READERS, RefConfig
@@ -48,7 +50,7 @@ PRODUCT = photo('teal')
 def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
          seed=7, **options):
     names = ('src_mask', 'source_blend', 'target_blend', 'use_mask',
-             'ref_bank', 'reverse_from', 'round_trip', 'progress')
+             'ref_bank', 'reverse_from', 'finding', 'round_trip', 'progress')
     given = {k: options.pop(k) for k in names if k in options}
     if given.get('src_mask') is None:
         options.setdefault('collage_zeta_scale', 0.)
@@ -318,7 +320,24 @@ def test_a_mask_that_is_doubtful_is_said(pipe, clip, monkeypatch):
     mask[2:] = 0
     monkeypatch.setattr(pipe, 'find', lambda *arguments: mask)
     assert edit(pipe, clip).notes == (
-        TOO_LARGE.format(2), JUMPS.format(3))
+        FOUND.format(TOO_LARGE.format(2)), FOUND.format(JUMPS.format(3)))
+
+
+def test_a_segmenter_and_a_hint_are_asked(pipe, clip):
+    class Half:
+        needs_place, told = True, []
+
+        def mask(self, video, words, hint):
+            self.told.append((video.shape, words, hint))
+            mask = torch.zeros(video.shape[1:])
+            mask[:, :HEIGHT // 2] = 1
+            return mask
+
+    half, hint = Half(), Hint(3, 4, 20, 20, 1)
+    result = edit(pipe, clip, finding=Finding(
+        segmenter=half, hint=hint, words='watch'))
+    assert half.told == [(clip.shape, 'watch', hint)]
+    assert result.mask[:, 0].all() and not result.mask[:, -1].any()
 
 
 def test_words_find_a_mask(pipe, clip):

@@ -20,7 +20,7 @@ from wan.synth.bench import run as running
 from wan.synth.bench.attempt import AttemptSlots
 from wan.synth.bench.edit import PairEditor
 from wan.synth.bench.pairs import make_pair
-from wan.synth.bench.report import CONTROL, Score, score, write_table
+from wan.synth.bench.report import CONTROL, Score, score, write_csv, write_table
 from wan.synth.bench.rows import (
     ABLATIONS,
     BEST,
@@ -376,6 +376,33 @@ def test_the_report_of_two_workers_is_that_of_one(
             values['product_error'], rel=1e-5)
     text = (out / 'table.md').read_text()
     assert all(f'`{row.name}`' in text for row in rows)
+
+
+def test_a_found_masks_overlap_is_a_column(setup, tmp_path):
+    rows = short(HIDDEN), short(
+        HIDDEN, name='hidden_found', mask='velocity')
+    results = run(rows, setup, 1)
+    scores = [score(row, results[row.name]) for row in rows]
+    assert 'iou' not in scores[0].right
+    assert 0 <= scores[1].right['iou'].mean <= 1
+    write_csv(tmp_path / 'results.csv', rows, results)
+    with (tmp_path / 'results.csv').open(newline='') as file:
+        given, found = csv.DictReader(file)
+    assert given['iou'] == '' and 0 <= float(found['iou']) <= 1
+    write_table(tmp_path / 'table.md', scores, setup, 1)
+    assert 'IoU of the mask found' in (tmp_path / 'table.md').read_text()
+
+
+def test_masks_can_be_found_alone(
+        small, checkpoint, tmp_path, monkeypatch, caplog):
+    pytest.importorskip('matplotlib')
+    with caplog.at_level('INFO'):
+        assert command.main([
+            '--find', '--pairs', '1', '--ckpt_dir', str(checkpoint), '--out',
+            str(tmp_path / 'out'), '--work', str(tmp_path / 'work')]) == 0
+    assert [r.getMessage().partition(':')[0] for r in caplog.records
+            if ': IoU ' in r.getMessage()] == [
+        'velocity_full', 'words_full', 'velocity_hidden', 'words_hidden']
 
 
 @pytest.mark.parametrize('flags, message', [

@@ -31,10 +31,23 @@ from wan.synth.bench.measures import (
     edit_region,
     gradient_error,
     measure,
+    overlap,
     product_error,
 )
 from wan.synth.bench.silhouette import displacement_error, mask_iou, seen
 from wan.utils.metrics import MAX_PSNR, ssim
+
+
+def test_overlap_of_a_found_mask():
+    known = torch.zeros(2, 4, 4)
+    known[:, 1:3, 1:3] = .6  # antialiased: half a pixel and more is product
+    known[:, 0, 0] = .4
+    found = torch.zeros(2, 4, 4)
+    found[:, 1:3, 1:4] = 1
+    assert overlap(found, known) == pytest.approx(4 / 6)
+    assert overlap((known > .5).float(), known) == 1
+    assert overlap(None, known) == 0
+
 
 PERFECT = {
     'product_error': 0, 'colour_error': 0, 'structure': 1,

@@ -3,6 +3,7 @@ r"""Benchmark the editing methods on procedural clips with a true answer.
     python -m wan.synth.bench --quick
     python -m wan.synth.bench --rows main --out docs/quality
     python -m wan.synth.bench --native
+    python -m wan.synth.bench --find
 
 What is finished is kept in --work: a run that was stopped goes on where it
 was, and one with other settings starts anew. OUT gets results.csv (every
@@ -22,6 +23,7 @@ from wan.utils.record import check_writable
 
 from ..judge import WEIGHTS
 from ..native import HEIGHT
+from .find import found, tell
 from .native_report import write_native_sheet, write_native_table
 from .native_rows import NATIVE_SETS
 from .pairs import SEEDS
@@ -51,6 +53,9 @@ def build_parser() -> argparse.ArgumentParser:
     what.add_argument(
         '--quick', action='store_true',
         help=f'a few rows with few steps, on {QUICK_PAIRS} pairs')
+    what.add_argument(
+        '--find', action='store_true',
+        help='only look for the products, and tell how well they were found')
     what.add_argument(
         '--rows', help="'main', 'ablations', 'grid' (both), or names of rows "
         'or of an ablation, separated by commas (default: main)')
@@ -126,6 +131,9 @@ def prepare(
 def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
            setup: Setup) -> None:
     r"""Run what is missing and write the report."""
+    if args.find:
+        tell(found(setup, pairs))
+        return
     if setup.judge is None and not setup.native:
         log.info('The judge has no weights yet: its columns are left out.')
     out, results = args.out, run(rows, setup, pairs, args.workers)

@@ -17,7 +17,7 @@ from wan.velocity import Slots, Velocity
 
 from ..render import render_background, render_clip, visible_mask
 from .attempt import AttemptSlots
-from .measures import measure
+from .measures import measure, overlap
 from .pairs import CAPTIONS, Pair
 from .rows import Row
 
@@ -149,7 +149,16 @@ class PairEditor:
     def measure(self, row: Row, video: Tensor) -> dict[str, float]:
         r"""The benchmark's measures of a row's video."""
         new, old, background = self.regions
-        return measure(video, self.truth, self.source, new, old, background)
+        values = measure(
+            video, self.truth, self.source, new, old, background)
+        return values | self.found(row)
+
+    def found(self, row: Row) -> dict[str, float]:
+        r"""`iou` of the row's mask with the true one, if it was looked for."""
+        if row.mask not in ('velocity', 'words'):
+            return {}
+        with self.pipe.on_device(self.pipe.model, False), torch.no_grad():
+            return {'iou': overlap(self.mask(row), self.regions[1])}
 
     def place(
         self, row: Row, photo: str

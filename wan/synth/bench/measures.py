@@ -109,6 +109,19 @@ def edit_region(
     return (rows @ touched.to(truth) @ columns > 0).to(truth)
 
 
+def overlap(found: Tensor | None, known: Tensor) -> float:
+    r"""Intersection over union of a mask that was found and the true one.
+
+    Args:
+        found: [T, H, W], 0 or 1; None for nothing.
+        known: [T, H, W] in [0, 1]; half a pixel and more is product.
+    """
+    if found is None:
+        return 0.
+    known = (known > .5).to(found)
+    return ((found * known).sum() / found.maximum(known).sum()).item()
+
+
 def cropped(mask: Tensor, *others: Tensor) -> list[Tensor]:
     r"""All [..., H, W] in the box that holds the mask [T, H, W] in all frames.
 

@@ -33,6 +33,7 @@ COLUMNS = {
     'background_psnr': ('background PSNR', 1, '↑'),
     'background_ssim': ('background SSIM', 3, '↑'),
     'mask_iou': ('mask IoU', 3, '↑'),
+    'iou': ('IoU of the mask found', 3, '↑'),
     'displacement_error': ('displacement error', 2, '↓'),
     'consistency': ('consistency', 3, ''),
     'motion': ('motion', 3, ''),
@@ -48,7 +49,7 @@ TABLES = {
         'product_error', CONTROL, 'colour_error', 'structure',
         'gradient_error', 'checkerboard'),
     'Background and motion': (
-        'background_psnr', 'background_ssim', 'mask_iou',
+        'background_psnr', 'background_ssim', 'iou', 'mask_iou',
         'displacement_error', 'consistency', 'motion'),
     'Share of clips that the judge reads as the truth': (
         'judge_shape', 'judge_pattern', 'judge_colour', 'judge_colours',
@@ -85,16 +86,19 @@ def score(row: Row, results: Results) -> Score:
 def write_csv(
     path: Path, rows: Sequence[Row], results: Mapping[str, Results]
 ) -> None:
-    r"""Every measure of every edit."""
+    r"""Every measure of every edit; blank where a row has none of it."""
     with atomic_write(path) as temporary, \
             temporary.open('w', newline='', encoding='utf-8') as file:
-        measures = list(next(iter(results[rows[0].name].values())))
+        measures = list(dict.fromkeys(
+            name for row in rows for values in results[row.name].values()
+            for name in values))
         table = csv.writer(file, lineterminator='\n')
         table.writerow(['row', 'family', 'pair', 'photo', *measures])
         for row in rows:
             for (number, photo), values in sorted(results[row.name].items()):
                 table.writerow([row.name, row.family, number, photo, *(
-                    f'{values[name]:.6g}' for name in measures)])
+                    f'{values[name]:.6g}' if name in values else ''
+                    for name in measures)])
 
 
 def write_table(

@@ -97,6 +97,12 @@ def answer(setup: Setup, task: Task) -> dict[str, float]:
     return values
 
 
+def find(setup: Setup, number: int, row: Row) -> float:
+    r"""IoU of the mask that a row finds in a pair with the true one."""
+    with _one_thread():
+        return _editor(setup, number).found(row)['iou']
+
+
 def _answers(
     setup: Setup, tasks: Sequence[Task], workers: int
 ) -> Iterator[tuple[Task, dict[str, float]]]:
