@@ -33,11 +33,11 @@ def inside(view, mask):
 def test_a_product_that_stays_has_a_window_that_stays():
     mask = masked(*[(100 + i, 60, 40, 30) for i in range(5)])
     view = around(mask, FRAME, SIZE)
-    assert not view.moves and view.box == (64, 64)
+    assert not view.moves and view.box == (56, 56)
     assert view.box[0] == pytest.approx(CONTEXT * 40, abs=1)
     assert inside(view, mask)
     # The middle of all places.
-    assert view.corners[0] == (122 - 32, 75 - 32)
+    assert view.corners[0] == (122 - 28, 75 - 28)
 
 
 def test_a_product_that_crosses_the_frame_is_followed_smoothly():
@@ -58,7 +58,7 @@ def test_a_product_that_crosses_the_frame_is_followed_smoothly():
 def test_the_window_has_the_models_aspect():
     mask = masked(*[(100, 60, 40, 30)] * 2)
     view = around(mask, FRAME, (128, 64))
-    assert view.box == (96, 48)
+    assert view.box == (84, 42)
     assert inside(view, mask)
 
 

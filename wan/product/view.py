@@ -21,7 +21,7 @@ COARSE = 256
 
 # The window is so many times as large as the largest box of the product, and
 # never so small that the model would see it enlarged more than this.
-CONTEXT, ENLARGED = 1.6, 2.0
+CONTEXT, ENLARGED = 1.4, 2.0
 # Room around the product on each side, as a share of its largest box: the new
 # product may be larger, and the edge is feathered.
 MARGIN = 0.15
