@@ -7,6 +7,7 @@ from PIL import Image
 
 import generate
 from tests.cli import failure, prepared, result, share_pipelines
+from tests.clips import filmed_clip, packets
 from tests.edits import AUDIO, SOURCE, TARGET
 from tests.utils.media import make_clip
 from wan import jobs
@@ -197,3 +198,35 @@ def test_settings_of_the_other_output_are_told(shell, wide, tmp_path):
         shell, wide, tmp_path / 'x.mp4', '--composite', 'true')).work.notes
     assert any(note.startswith('composite has no effect: output native')
                for note in notes)
+
+
+# A clip as a phone films it
+
+
+def test_a_filmed_clip_comes_back_as_it_was(checkpoint, wide, tmp_path):
+    r"""Noise, 29.97 frames a second, stereo sound, a tag of rotation."""
+    clip, path = tmp_path / 'phone.mp4', tmp_path / 'edit.mp4'
+    filmed_clip(clip, (160, 96), frames=12, rotation=90)
+    record = result(generate.main(flags(
+        checkpoint, wide, path, '--src_video', clip, '--src_mask',
+        bottle_mask(tmp_path / 'bottle.png', Footage.open(clip).size))), path)
+    before, after = Footage.open(clip), Footage.open(path)
+    assert after.size == before.size and before.size[0] < before.size[1]
+    assert after.times == pytest.approx(before.times, abs=1e-3)
+    assert after.info.rotation == before.info.rotation
+    assert packets(path, 'audio') == packets(clip, 'audio')
+    for name in ('matrix', 'range', 'primaries', 'transfer', 'width'):
+        assert after.info.stream[name] == before.info.stream[name], name
+    assert record['results']['changed']['psnr_outside'] > 45
+    a, b = (read_video(p) for p in (clip, path))
+    apart = (a - b).abs().amax((0, 1))
+    middle = apart[40:120, 40:56].mean()
+    assert middle > 5 * apart[:, :12].mean()
+
+
+def bottle_mask(path, size):
+    mask = Image.new('L', size)
+    mask.paste(255, tuple(round(x) for x in (
+        size[0] * .36, size[1] * .28, size[0] * .64, size[1] * .82)))
+    mask.save(path)
+    return path
