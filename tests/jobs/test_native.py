@@ -230,3 +230,14 @@ def bottle_mask(path, size):
         size[0] * .36, size[1] * .28, size[0] * .64, size[1] * .82)))
     mask.save(path)
     return path
+
+
+def test_the_plan_tells_what_is_edited(shell, wide, tmp_path):
+    count = len(Footage.open(wide / 'wide.mp4').times)
+    plan = jobs.plan(prepared(*flags(
+        shell, wide, tmp_path / 'x.mp4', '--codec', 'x265', '--crf', 9)))
+    for row in (f'template     192x112, {count} frames at 24 a second, ',
+                f'edited       {count} frames, 0 to {count - 1} (0.00 to ',
+                'mask         given', 'window       ',
+                'written as   x265, crf 9'):
+        assert row in plan

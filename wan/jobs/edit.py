@@ -48,7 +48,7 @@ from .edit_settings import (
     preset_notes,
 )
 from .settings import Settings, idle_notes
-from .shot import Shot, long_windows, read_shot, shot_hint
+from .shot import Shot, long_windows, read_shot, shot_hint, told
 from .task import Job, Work
 from .text import window_notes
 
@@ -138,7 +138,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
-        suffix=suffix_of(facts.output.codec), data=data)
+        suffix=suffix_of(facts.output.codec), data=data,
+        told=told(data.shot, settings) if data.shot else ())
 
 
 def _read_model(settings, facts, info, size, checkpoint):

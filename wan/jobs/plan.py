@@ -102,6 +102,7 @@ def plan(job: Job) -> str:
         *([('CLIP', gib(memory.image_encoder))]
           if memory.image_encoder else []),
         ('VAE', gib(memory.vae)),
+        *work.told,
         ('video', f'3x{work.frame_num}x{height}x{width}'),
         ('latent', 'x'.join(map(str, shape)) + ', ' + str(
             checkpoint.tokens(work.size, work.frame_num, work.lead)) +

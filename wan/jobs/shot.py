@@ -288,3 +288,36 @@ def shot_hint(settings: Settings, shot: Shot) -> Hint | None:
     whole = shot.searched
     return replace(hint, frame=index).seen(
         (*whole.corners[0], *whole.box), shot.size)
+
+
+def told(shot: Shot, settings: Settings) -> tuple[tuple[str, str], ...]:
+    r"""Rows of the plan: what is edited, what of it the model sees, and how
+    the result is written."""
+    footage, output = shot.footage, settings[OutputSettings]
+    (width, height), times, view = footage.size, footage.times, shot.view
+    first, last = shot.frames[0], shot.frames[-1]
+    sound = footage.info.audio_codec
+    if shot.mask is not None:
+        mask = f'given, {shot.mask.path}'
+    elif settings[EditOptions].use_mask:
+        mask = f'looked for, mask_method {settings[MaskConfig].mask_method}'
+    else:
+        mask = 'none'
+    if view is None:
+        window = 'around the product, once it is found'
+    else:
+        window = f'{view.box[0]}x{view.box[1]}, ' + (
+            'follows the product' if view.moves else
+            'at {},{}'.format(*view.corners[0]))
+    quality = '' if output.crf is None else f', crf {output.crf:g}'
+    rate = '' if output.rate is None else f' at {output.rate:g} a second'
+    return (
+        ('template', f'{width}x{height}, {len(times)} frames at '
+         f'{footage.fps:.4g} a second, {footage.duration:.2f} s, '
+         f'{f"sound {sound}" if sound else "no sound"}'),
+        ('edited', f'{len(shot.frames)} frames{rate}, {first} to {last} '
+         f'({times[first]:.2f} to {times[last]:.2f} s)'),
+        ('mask', mask),
+        ('window', window),
+        ('written as', output.codec + quality),
+    )

@@ -52,6 +52,7 @@ class Work:
         images: paths or PIL images that the prompts are about, for a
             language model that extends them.
         texts: what such a model wrote, by name.
+        told: further rows of the plan, (name, text).
         loads: whether the weights are needed.
         suffix: of a result's file that has no name; None for the task's.
         data: what was read, for the task's own `run` and `save`.
@@ -71,6 +72,7 @@ class Work:
     notes: tuple[str, ...] = ()
     images: tuple[Any, ...] = ()
     texts: Mapping[str, str] = field(default_factory=dict)
+    told: tuple[tuple[str, str], ...] = ()
     loads: bool = True
     suffix: str | None = None
     data: Any = None
