@@ -17,7 +17,7 @@ from wan.product.view import (
 from wan.pvtt import PVTTResult
 
 from .edit import PairEditor
-from .native_measures import WINDOWS, Told, iou, measure_native
+from .native_measures import WINDOWS, iou, measure_native
 from .native_rows import NativeRow
 from .pairs import Pair
 
@@ -81,13 +81,11 @@ class NativeEditor(PairEditor):
 
     def measure(self, row: NativeRow, video: Tensor) -> dict[str, float]:
         r"""The benchmark's measures, and those of native edits."""
-        new, old, background = self.regions
-        told = Told(old, None, 1.)
+        used, window = None, 1.
         if row.kind == 'edit':
-            mask = self.mask(row)
-            told = Told(old, mask, self.view(row).share)
+            used, window = self.mask(row), self.view(row).share
         return measure_native(
-            video, self.truth, self.source, new, old, background, told)
+            video, self.truth, self.source, self.regions, used, window)
 
     def view(self, row: NativeRow) -> View:
         r"""What the model sees in a row."""

@@ -1,6 +1,4 @@
 r"""What is measured of an edit of a native template beside `measures`."""
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
@@ -13,52 +11,44 @@ from .measures import edit_region, measure
 WINDOWS = WindowConfig(17, 8)
 
 
-class Told(NamedTuple):
-    r"""What is known of an edit beside its video.
-
-    Args:
-        old: [T, H, W], the true mask.
-        mask: [T, h, w] that was used, of the whole frame; None without one.
-        window: share of the frame that the model saw.
-    """
-    old: Tensor
-    mask: Tensor | None
-    window: float
-
-
 def measure_native(
     edited: Tensor,
     truth: Tensor,
     source: Tensor,
-    new_mask: Tensor,
-    old_mask: Tensor,
-    background: Tensor,
-    told: Told,
+    regions: tuple[Tensor, Tensor, Tensor],
+    used: Tensor | None,
+    window: float,
 ) -> dict[str, float]:
-    r"""The measures of `measure`, and
+    r"""The measures of `measure`, and those of native edits.
+
+    Args:
+        edited, truth, source: see `measure`.
+        regions: new mask, old mask and background, see `measure`.
+        used: [T, h, w] of the whole frame, the mask that was used; None
+            where there was none.
+        window: share of the frame that the model saw.
 
     Returns:
         touched: share of the background's pixels that are not the
             template's own, bit for bit.
         found_iou: of the mask that was used with the true one, at the
-            template's size; 1 where it was given or none is used.
+            template's size; 1 without one.
         seam: see `seam`.
         share: of the frame that the template's product covers.
-        window: share of the frame that the model saw.
+        window: as given.
     """
-    region = edit_region(truth, source, background, new_mask, old_mask) > 0
+    new, old, background = regions
+    region = edit_region(truth, source, background, new, old) > 0
     changed = (edited != source).any(0)
-    size = told.old.shape[:0:-1]
-    found = 1. if told.mask is None else iou(
-        torch.cat([resized(frame[None], size) for frame in told.mask]),
-        told.old)
+    found = 1. if used is None else iou(torch.cat([
+        resized(frame[None], old.shape[:0:-1]) for frame in used]), old)
     return {
-        **measure(edited, truth, source, new_mask, old_mask, background),
+        **measure(edited, truth, source, *regions),
         'touched': changed[~region].float().mean().item(),
         'found_iou': found,
-        'seam': seam(edited, truth, new_mask),
-        'share': told.old.mean().item(),
-        'window': told.window,
+        'seam': seam(edited, truth, new),
+        'share': old.mean().item(),
+        'window': window,
     }
 
 

@@ -8,7 +8,7 @@ from wan.product.photo import Product
 from wan.utils.record import atomic_write
 
 from ..render import render_clip
-from .native_rows import WHOLE, NativeRow
+from .native_rows import PASTE, WHOLE, NativeRow
 from .pairs import same_shape
 from .report import SEED, cell, middle, save_sheet
 from .stats import bootstrap, paired
@@ -25,8 +25,8 @@ COLUMNS = {
 }
 HEADS = (
     '| row | method | ' + ' | '.join(head for head, _ in COLUMNS.values())
-    + ' | error less than whole frame ↑ |\n|---|---|'
-    + '---|' * (len(COLUMNS) + 1))
+    + ' | error above the paste ↓ | error below the whole frame ↑ |\n|---|---|'
+    + '---|' * (len(COLUMNS) + 2))
 
 
 def write_native_table(
@@ -44,9 +44,11 @@ def write_native_table(
         f'the pairs]; all is measured at the size of the template. "Touched" '
         f'is the share of the background that differs from the template, bit '
         f'for bit. "Seam" is the change between frames, less that of the '
-        f'truth, where a window fades into the next over that elsewhere. The '
-        f'last column is the product error of `{WHOLE.name}` less that of the '
-        f'row, pair by pair, and in percent of it.', '']
+        f'truth, where a window fades into the next over that elsewhere.', '',
+        f'The last two columns are differences of product errors, pair by '
+        f'pair: from `{PASTE.name}`, and from `{WHOLE.name}`, this also in '
+        f'percent of it. The paste is as sharp as the truth: what it errs by '
+        f'is size and turn, which a photo cannot tell.', '']
     shares = {key[0]: values['share']
               for key, values in results[rows[0].name].items()}
     small = {n for n, share in shares.items() if share < SMALL}
@@ -68,18 +70,32 @@ def _line(row, results, numbers) -> str:
     values = _values(row, results, numbers)
     cells = [cell(bootstrap([v[name] for v in values], SEED), digits)
              for name, (_, digits) in COLUMNS.items()]
-    cells.append(_gain(row, values, results, numbers))
+    cells += [_above(row, PASTE, results, numbers),
+              _below(row, WHOLE, results, numbers)]
     return f'| `{row.name}` | {row.title} | {" | ".join(cells)} |'
 
 
-def _gain(row, values, results, numbers) -> str:
-    r"""How much less the product error is than the whole frame's."""
-    if WHOLE.name not in results or row.name == WHOLE.name:
+def _above(row, other, results, numbers) -> str:
+    r"""How much larger the product error is than that of another row."""
+    if other.name not in results or row.name == other.name:
         return ''
-    before = [v['product_error'] for v in _values(WHOLE, results, numbers)]
-    gain = paired(before, [v['product_error'] for v in values], SEED)
-    percent = 100 * gain.mean / (sum(before) / len(before))
-    return f'{cell(gain, 3)}, {percent:.0f} %'
+    return cell(paired(*(
+        _errors(which, results, numbers) for which in (row, other)), SEED), 3)
+
+
+def _below(row, other, results, numbers) -> str:
+    r"""How much smaller it is, and how many percent."""
+    gain = _above(other, row, results, numbers) \
+        if other.name in results else ''
+    if not gain:
+        return ''
+    before, after = (sum(_errors(which, results, numbers))
+                     for which in (other, row))
+    return f'{gain}, {100 * (1 - after / before):.0f} %'
+
+
+def _errors(row, results, numbers) -> list[float]:
+    return [v['product_error'] for v in _values(row, results, numbers)]
 
 
 def _values(row, results, numbers) -> list[Mapping[str, float]]:
