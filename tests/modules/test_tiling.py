@@ -48,9 +48,10 @@ def test_parts_cover_latent_and_video_once():
                       lambda *done: seen.append(done)):
         latent[part.latent] += 1
         video[part.video] += 1
-        part.cache['frames'] = part.cache.get('frames', 0) + 1
+        cache = part.tile.cache
+        cache['frames'] = cache.get('frames', 0) + 1
         # The cache lives through one tile's frames and no longer.
-        assert part.cache['frames'] == 1 + part.latent[1].start
+        assert cache['frames'] == 1 + part.latent[1].start
     assert latent.eq(1).all() and video.eq(1).all()
     assert seen == [(i + 1, 18) for i in range(18)]
 

@@ -82,24 +82,56 @@ def spans(length: int, size: int, overlap: int) -> list[Span]:
     ]
 
 
-class Part(NamedTuple):
-    r"""One chunk of one tile.
+class Tile(NamedTuple):
+    r"""One tile of a clip, and what its earlier chunks left behind.
 
     Attributes:
-        latent: index of the part in the latent [..., T, H, W].
-        video: index of the part in the video [..., T, H, W].
-        cache: what the tile's earlier chunks left; a new tile's is empty.
-        row, col: the tile.
+        row, col: its latent cells.
+        cache: see `vae_layers.Cache`; empty before the first chunk.
     """
-    latent: tuple
-    video: tuple
-    cache: dict
     row: Span
     col: Span
+    cache: dict
+
+    def area(self, stride: int = 1) -> tuple:
+        r"""Its index in a latent or, by stride, in a video [..., H, W]."""
+        return ..., self.row.slice(stride), self.col.slice(stride)
 
     def weights(self, stride: int = 1) -> torch.Tensor:
         r"""Blending weights [H, W]; over all tiles they sum to one."""
         return torch.outer(self.row.weights(stride), self.col.weights(stride))
+
+
+def tiles(
+    height: int,
+    width: int,
+    tile: tuple[int, int] | None = None,
+    share: TileShare | None = None,
+) -> list[Tile]:
+    r"""The tiles of a clip of height x width latent cells.
+
+    Args:
+        tile: side and overlap of the tiles in latent cells; None is one tile.
+        share: only the tiles of this share.
+    """
+    size = tile or (max(height, width), 0)
+    found = list(product(spans(height, *size), spans(width, *size)))
+    if share is not None:
+        found = found[share.index::share.count]
+    return [Tile(row, col, {}) for row, col in found]
+
+
+class Part(NamedTuple):
+    r"""One chunk of one tile.
+
+    Attributes:
+        tile: the tile.
+        latent: index of the part in the latent [..., T, H, W].
+        video: index of the part in the video [..., T, H, W].
+    """
+    tile: Tile
+    latent: tuple
+    video: tuple
 
 
 def parts(
@@ -116,23 +148,18 @@ def parts(
     Args:
         grid: latent frames, height and width.
         stride: video frames and pixels per latent cell.
-        tile: side and overlap of the tiles in latent cells; None is one tile.
+        tile, share: see `tiles`.
         on_chunk: called when the caller is done with a part.
-        share: walk only the tiles of this share.
     """
     frames, height, width = grid
     time, space = stride
-    size = tile or (max(height, width), 0)
-    tiles = list(product(spans(height, *size), spans(width, *size)))
-    if share is not None:
-        tiles = tiles[share.index::share.count]
-    for i, (row, col) in enumerate(tiles):
-        cache = {}
+    found = tiles(height, width, tile, share)
+    for i, one in enumerate(found):
+        (_, *latent), (_, *video) = one.area(), one.area(space)
         for t in range(frames):
             stop = 1 + time * t
-            yield Part(
-                (..., slice(t, t + 1), row.slice(), col.slice()),
-                (..., slice(max(0, stop - time), stop), row.slice(space),
-                 col.slice(space)), cache, row, col)
+            yield Part(one, (..., slice(t, t + 1), *latent),
+                       (..., slice(max(0, stop - time), stop), *video))
             if on_chunk is not None:
-                on_chunk(i * frames + t + 1, len(tiles) * frames)
+                on_chunk(i * frames + t + 1, len(found) * frames)
+        one.cache.clear()

@@ -5,7 +5,7 @@ alone; every later latent frame holds four video frames. Clips of any length
 stream through in chunks of one latent frame, so memory does not grow with the
 length; spatial tiles bound it in height and width too.
 """
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 
 import torch
@@ -18,7 +18,8 @@ from ..utils.checkpoint import (
     sidecar,
 )
 from ..utils.sizes import VAE_SIZES
-from .tiling import OnChunk, TileShare, parts
+from .tiling import OnChunk, Tile, TileShare, parts
+from .vae_chunks import decode_chunks, encode_chunks
 from .vae_layers import AttentionBlock as AttentionBlock
 from .vae_layers import (
     Cache,
@@ -181,13 +182,9 @@ class WanVAE_(nn.Module):
         batch, _, frames, height, width = x.shape
         grid = (1 + (frames - 1) // time, height // space, width // space)
         out = x.new_zeros((batch, self.z_dim, *grid), dtype=torch.float32)
-        mean, inv_std = (_channels(s, out) for s in scale)
         for part in parts(grid, self.stride, tile, on_chunk, share):
-            chunk = x[part.video].to(self.conv1.weight)
-            y = self.conv1(self.encoder(chunk, part.cache))
-            mu = y[:, :self.z_dim].to(out)
-            out[part.latent] += (
-                (mu - mean) * inv_std * part.weights().to(out))
+            out[part.latent] += self.encoded(
+                x[part.video], scale, part.tile, out)
         return out if share is None else share.total(out)
 
     def decode(self, z: torch.Tensor, scale: Sequence, *,
@@ -212,13 +209,29 @@ class WanVAE_(nn.Module):
         out = z.new_zeros(
             (batch, 3, 1 + time * (grid[0] - 1), space * grid[1],
              space * grid[2]), dtype=torch.float32)
-        mean, inv_std = (_channels(s, out) for s in scale)
         for part in parts(grid, self.stride, tile, on_chunk, share):
-            y = z[part.latent].to(out) / inv_std + mean
-            y = self.conv2(y.to(self.conv2.weight))
-            y = self.decoder(y, part.cache).to(out)
-            out[part.video] += y * part.weights(space).to(out)
+            out[part.video] += self.decoded(
+                z[part.latent], scale, part.tile, out)
         return out if share is None else share.total(out)
+
+    def encoded(self, x: torch.Tensor, scale: Sequence, tile: Tile,
+                like: torch.Tensor) -> torch.Tensor:
+        r"""The next chunk of a tile, [B, 3, n, H, W], as one latent frame.
+
+        It is weighted for the sum of all tiles, of `like`'s device and dtype.
+        """
+        mean, inv_std = (_channels(s, like) for s in scale)
+        y = self.encoder(x.to(self.conv1.weight), tile.cache)
+        mu = self.conv1(y)[:, :self.z_dim].to(like)
+        return (mu - mean) * inv_std * tile.weights().to(like)
+
+    def decoded(self, z: torch.Tensor, scale: Sequence, tile: Tile,
+                like: torch.Tensor) -> torch.Tensor:
+        r"""The next latent frame of a tile as video, weighted likewise."""
+        mean, inv_std = (_channels(s, like) for s in scale)
+        y = self.conv2((z.to(like) / inv_std + mean).to(self.conv2.weight))
+        y = self.decoder(y, tile.cache).to(like)
+        return y * tile.weights(self.stride[1]).to(like)
 
 
 def _channels(values: torch.Tensor, like: torch.Tensor) -> torch.Tensor:
@@ -319,3 +332,29 @@ class WanVAE:
                 z[None], self.scale, tile=self.tile, on_chunk=on_chunk,
                 share=self.share)[0].clamp_(-1, 1) for z in zs
         ]
+
+    def encode_chunks(self, frames: Iterable[torch.Tensor]) -> torch.Tensor:
+        r"""Encode one video of any length as its frames come.
+
+        Args:
+            frames: [3, n, H, W] in [-1, 1], any n at a time, or [3, H, W].
+
+        Raises:
+            ValueError: no frames, or of several sizes.
+
+        Returns:
+            The latent, bit for bit that of `encode`.
+        """
+        return torch.cat(list(encode_chunks(
+            self.model, frames, self.scale, self.tile, self.share)), 1)
+
+    def decode_chunks(self, z: torch.Tensor) -> Iterator[torch.Tensor]:
+        r"""Decode one latent [z_dim, T, H, W], one of its frames at a time.
+
+        Yields:
+            float32 [3, 1, 8 H, 8 W], then [3, 4, 8 H, 8 W] each, clamped to
+            [-1, 1]: together, bit for bit, what `decode` gives.
+        """
+        for chunk in decode_chunks(
+                self.model, z, self.scale, self.tile, self.share):
+            yield chunk.clamp_(-1, 1)
