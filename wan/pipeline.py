@@ -15,6 +15,8 @@ from .conditioning import CONDITIONERS, Condition
 from .modules.clip import CLIPModel
 from .modules.kinds import model_class
 from .modules.model import WanModel
+from .modules.quantize import packing
+from .modules.streaming import compile_blocks, stream_blocks
 from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
 from .runtime import Runtime
@@ -48,8 +50,10 @@ def load_parts(
     runtime: Runtime,
     team: Alone = ALONE,
 ) -> Parts:
-    r"""The networks in a checkpoint folder; what encodes pixels is on the
-    device, the others are on the CPU.
+    r"""The networks in a checkpoint folder, prepared as the runtime says.
+
+    What encodes pixels is on the device unless it is to leave it, the others
+    are on the CPU.
 
     Raises:
         ValueError: incomplete checkpoint.
@@ -58,24 +62,32 @@ def load_parts(
     check_checkpoint(folder, config)
     folder = Path(folder)
     model = team.load_model(model_class(folder), folder, runtime)
+    there = torch.device('cpu') if runtime.offload_model \
+        else runtime.torch_device
     if model.needs_image and 'clip_checkpoint' not in config:
         raise ValueError(
             f'Checkpoint {folder} is of type {model.model_type}, which needs '
             f'a config with CLIP; {config.__name__!r} has none.')
+    text_encoder = team.encoder(lambda spread: T5EncoderModel(
+        text_len=model.text_len, dtype=config.t5_dtype,
+        device=torch.device('cpu'),
+        checkpoint_path=find_weights(folder / config.t5_checkpoint),
+        tokenizer_path=folder / config.t5_tokenizer, shard_fn=spread,
+        pack=packing(runtime.quantize, config.t5_dtype)), runtime)
+    if runtime.compile:
+        compile_blocks(model)
+    if runtime.offload_blocks:
+        stream_blocks(model, runtime.torch_device)
+        if text_encoder is not None and not runtime.t5_cpu:
+            stream_blocks(text_encoder.model, runtime.torch_device)
     return Parts(
-        model,
-        team.encoder(lambda spread: T5EncoderModel(
-            text_len=model.text_len, dtype=config.t5_dtype,
-            device=torch.device('cpu'),
-            checkpoint_path=find_weights(folder / config.t5_checkpoint),
-            tokenizer_path=folder / config.t5_tokenizer,
-            shard_fn=spread), runtime),
+        model, text_encoder,
         WanVAE(
             vae_pth=find_weights(folder / config.vae_checkpoint),
-            device=runtime.torch_device, tiling=runtime.vae_tiling,
-            share=team.tiles),
+            dtype=runtime.torch_vae_dtype, device=there,
+            tiling=runtime.vae_tiling, share=team.tiles),
         CLIPModel(
-            dtype=config.clip_dtype, device=runtime.torch_device,
+            dtype=config.clip_dtype, device=there,
             checkpoint_path=folder / config.clip_checkpoint)
         if model.needs_image else None)
 
@@ -323,7 +335,8 @@ class WanPipeline:
     ) -> torch.Tensor:
         r"""[3, F, H, W] in [-1, 1] to a latent [C, T, h, w]."""
         with progress.stage('encode', 1, self.device) as step, \
-                torch.no_grad():
+                torch.no_grad(), self.on_device(
+                    self.vae.model, self.runtime.offload_model):
             return self.vae.encode([video.to(self.device)], on_chunk=step)[0]
 
     def decode(
@@ -336,6 +349,7 @@ class WanPipeline:
         if self.rank != 0 and self.team.tiles is None:
             return None
         with progress.stage('decode', 1, self.device) as step, \
-                torch.no_grad():
+                torch.no_grad(), self.on_device(
+                    self.vae.model, self.runtime.offload_model):
             video = self.vae.decode([latent], on_chunk=step)[0]
         return video if self.rank == 0 else None

@@ -76,7 +76,7 @@ class WanPVTT(EditSteps):
         frames: Mapping[str, torch.Tensor] | None = None,
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
-        round_trip: bool = True,
+        round_trip: bool = False,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
         r"""Replace the product of a template video.
@@ -109,7 +109,8 @@ class WanPVTT(EditSteps):
             context_scale: weight of a VACE checkpoint's hints.
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
-            round_trip: decode the template too, to measure against.
+            round_trip: decode the template too, to measure against: as much
+                time again as the result takes.
             progress: told of stages and steps; can cancel.
 
         Returns:

@@ -230,7 +230,8 @@ def run_edit(
         seed=job.settings[JobSettings].base_seed,
         offload_model=job.runtime.offload_model, frames=data.frames,
         context_scale=options.context_scale, windows=job.work.windows,
-        round_trip=options.measure, progress=progress)
+        round_trip=options.measure and options.measure_ceiling,
+        progress=progress)
     if result is None:  # another process has it
         return None
     results = job.record.results
