@@ -118,10 +118,20 @@ def packing(kind: str, dtype: torch.dtype) -> Pack | None:
     """
     if kind == 'none':
         return None
+    return lambda name, value: quantized(value, kind, dtype) \
+        if _is_packed(name, value) else value
 
-    def pack(name, value):
-        linear = value.ndim == 2 and 'embedding' not in name
-        inside = name.startswith(('blocks.', 'vace_blocks.'))
-        return quantized(value, kind, dtype) if linear and inside else value
 
-    return pack
+def packed_size(
+    name: str, weight: torch.Tensor, kind: str, dtype: torch.dtype
+) -> int | None:
+    r"""Bytes of what `packing` keeps of a weight; None if it is left."""
+    if kind == 'none' or not _is_packed(name, weight):
+        return None
+    return weight.numel() * KINDS[kind][0].itemsize + \
+        len(weight) * dtype.itemsize
+
+
+def _is_packed(name: str, weight: torch.Tensor) -> bool:
+    inside = name.startswith(('blocks.', 'vace_blocks.'))
+    return inside and weight.ndim == 2 and 'embedding' not in name
