@@ -14,7 +14,7 @@ from easydict import EasyDict
 
 from wan.configs import WAN_CONFIGS
 from wan.distributed.mesh import Mesh
-from wan.jobs.plan import STREAMS
+from wan.jobs.memory import activations
 from wan.modules.model import WanModel
 
 from . import dit
@@ -116,8 +116,8 @@ class Evaluation:
         # Blocks put together: one at work, the next, and what arrives.
         weights = self.weights / mesh.group_size + TOGETHER * one \
             if fsdp and mesh.group_size > 1 else self.weights
-        per_token = 4 * STREAMS * self.sizes.dim + \
-            2 * self.itemsize * self.sizes.ffn_dim
+        per_token = activations(
+            self.sizes.dim, self.sizes.ffn_dim, self.itemsize)
         if mesh.ring > 1:
             # Keys and values on their way, sums and block in float32.
             per_token += (2 * self.itemsize + 8) * self.sizes.dim

@@ -52,6 +52,7 @@ def edit(pipe, clip, products=(PRODUCT,), steps=3, target=TARGET, ref=None,
     names = ('src_mask', 'source_blend', 'target_blend', 'use_mask',
              'ref_bank', 'reverse_from', 'finding', 'round_trip', 'progress')
     given = {k: options.pop(k) for k in names if k in options}
+    given.setdefault('round_trip', True)
     if given.get('src_mask') is None:
         options.setdefault('collage_zeta_scale', 0.)
     return pipe.generate(
@@ -470,7 +471,9 @@ def test_what_the_vae_encodes_comes_before_the_transformer(
     monkeypatch.setattr(pipe, 'on_device', lambda module, *more: (
         order.append(module), on_device(module, *more))[1])
     edit(pipe, clip, src_mask=centre_mask(), reverse_from=clip)
-    assert order == [pipe.text_encoder.model, *['encode'] * 4, pipe.model]
+    vae = pipe.vae.model
+    assert order == [
+        pipe.text_encoder.model, *[vae, 'encode'] * 4, pipe.model, vae]
 
 
 def test_a_run_leaves_nothing_behind(pipe, clip):

@@ -194,7 +194,8 @@ class ControlSight(TextSight):
 
     def _context(self, video, mask, references):
         with self.progress.stage('encode', 1, self.pipe.device), \
-                torch.no_grad():
+                torch.no_grad(), self.pipe.on_device(
+                    self.pipe.vae.model, self.offload_model):
             context, lead = vace_context(
                 self.pipe.vae, video.to(self.pipe.device),
                 mask.to(self.pipe.device),

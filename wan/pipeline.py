@@ -15,6 +15,8 @@ from .conditioning import CONDITIONERS, Condition
 from .modules.clip import CLIPModel
 from .modules.kinds import model_class
 from .modules.model import WanModel
+from .modules.quantize import packing
+from .modules.streaming import compile_blocks, stream_blocks
 from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
 from .runtime import Runtime
@@ -49,8 +51,10 @@ def load_parts(
     runtime: Runtime,
     team: Alone = ALONE,
 ) -> Parts:
-    r"""The networks in a checkpoint folder; what encodes pixels is on the
-    device, the others are on the CPU.
+    r"""The networks in a checkpoint folder, prepared as the runtime says.
+
+    What encodes pixels is on the device unless it is to leave it, the others
+    are on the CPU.
 
     Raises:
         ValueError: incomplete checkpoint.
@@ -59,24 +63,32 @@ def load_parts(
     check_checkpoint(folder, config)
     folder = Path(folder)
     model = team.load_model(model_class(folder), folder, runtime)
+    there = torch.device('cpu') if runtime.offload_model \
+        else runtime.torch_device
     if model.needs_image and 'clip_checkpoint' not in config:
         raise ValueError(
             f'Checkpoint {folder} is of type {model.model_type}, which needs '
             f'a config with CLIP; {config.__name__!r} has none.')
+    text_encoder = team.encoder(lambda spread: T5EncoderModel(
+        text_len=model.text_len, dtype=config.t5_dtype,
+        device=torch.device('cpu'),
+        checkpoint_path=find_weights(folder / config.t5_checkpoint),
+        tokenizer_path=folder / config.t5_tokenizer, shard_fn=spread,
+        pack=packing(runtime.quantize, config.t5_dtype)), runtime)
+    if runtime.compile:
+        compile_blocks(model)
+    if runtime.offload_blocks:
+        stream_blocks(model, runtime.torch_device)
+        if text_encoder is not None and not runtime.t5_cpu:
+            stream_blocks(text_encoder.model, runtime.torch_device)
     return Parts(
-        model,
-        team.encoder(lambda spread: T5EncoderModel(
-            text_len=model.text_len, dtype=config.t5_dtype,
-            device=torch.device('cpu'),
-            checkpoint_path=find_weights(folder / config.t5_checkpoint),
-            tokenizer_path=folder / config.t5_tokenizer,
-            shard_fn=spread), runtime),
+        model, text_encoder,
         WanVAE(
             vae_pth=find_weights(folder / config.vae_checkpoint),
-            device=runtime.torch_device, tiling=runtime.vae_tiling,
-            share=team.tiles),
+            dtype=runtime.torch_vae_dtype, device=there,
+            tiling=runtime.vae_tiling, share=team.tiles),
         CLIPModel(
-            dtype=config.clip_dtype, device=runtime.torch_device,
+            dtype=config.clip_dtype, device=there,
             checkpoint_path=folder / config.clip_checkpoint)
         if model.needs_image else None)
 
@@ -335,7 +347,8 @@ class WanPipeline:
                 step(i + 1, total)
 
         with progress.stage('encode', total, self.device) as step, \
-                torch.no_grad():
+                torch.no_grad(), self.on_device(
+                    self.vae.model, self.runtime.offload_model):
             return self.vae.encode_chunks(chunks())
 
     def decode(
@@ -355,7 +368,8 @@ class WanPipeline:
             width * strides[1]))
         at = 0
         with progress.stage('decode', frames, self.device) as step, \
-                torch.no_grad():
+                torch.no_grad(), self.on_device(
+                    self.vae.model, self.runtime.offload_model):
             for i, chunk in enumerate(self.vae.decode_chunks(latent)):
                 video[:, at:at + chunk.size(1)] = chunk.cpu()
                 at += chunk.size(1)

@@ -82,7 +82,7 @@ class WanPVTT(EditSteps):
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
         finding: Finding = AUTO,
-        round_trip: bool = True,
+        round_trip: bool = False,
         kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
@@ -117,7 +117,8 @@ class WanPVTT(EditSteps):
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
             finding: how the product is looked for, if `src_mask` is not given.
-            round_trip: decode the template too, to measure against.
+            round_trip: decode the template too, to measure against: as much
+                time again as the result takes.
             kept: encoded prompts and templates of earlier runs, which are
                 not encoded again; takes those of this one.
             progress: told of stages and steps; can cancel.

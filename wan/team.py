@@ -11,6 +11,7 @@ from typing import TypeVar
 import torch.nn as nn
 
 from .modules.model import WanModel
+from .modules.quantize import packing
 from .modules.slots import Share
 from .modules.tiling import TileShare
 from .runtime import Runtime
@@ -42,7 +43,9 @@ class Alone:
         self, kind: type[WanModel], folder: Path, runtime: Runtime
     ) -> WanModel:
         r"""A folder's transformer, its weights on the CPU or spread."""
-        return kind.from_pretrained(folder, runtime.torch_dtype)
+        dtype = runtime.torch_dtype
+        return kind.from_pretrained(
+            folder, dtype, pack=packing(runtime.quantize, dtype))
 
     def encoder(
         self, make: Callable[[Callable | None], T], runtime: Runtime

@@ -182,7 +182,8 @@ class WanVace(WanPipeline):
         prompts = {'cond': input_prompt,
                    'uncond': n_prompt or self.sample_neg_prompt}
         embeddings = self.encode_text(prompts, offload_model, progress)
-        with progress.stage('encode', 1, self.device), torch.no_grad():
+        with progress.stage('encode', 1, self.device), torch.no_grad(), \
+                self.on_device(self.vae.model, offload_model):
             masks = [mask.to(self.device) for mask in input_masks]
             images = [[image.to(self.device) for image in references]]
             context, = self.vace_latent(

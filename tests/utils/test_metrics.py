@@ -186,6 +186,9 @@ def test_report_without_background_is_of_the_whole_frame(mask):
     report = background_report(a, b, b, mask)
     assert report['background_psnr'] == psnr(a, b)
     assert report['ceiling_ssim'] == 1
+    without = background_report(a, b, mask=mask)
+    assert without.items() <= report.items()
+    assert not [name for name in without if 'ceiling' in name]
 
 
 @pytest.mark.parametrize('metric', [psnr, ssim, motion_difference])

@@ -25,7 +25,9 @@ log = logging.getLogger(__name__)
 
 # Settings that change where and how a result comes about, not the result.
 # The checkpoint counts by its content.
-NO_MATTER = ('ckpt_dir', 'offload_model', 'overwrite', 'ref_bank', 'save_file')
+NO_MATTER = (
+    'ckpt_dir', 'offload_blocks', 'offload_model', 'overwrite', 'profile',
+    'ref_bank', 'save_file')
 
 
 def check_all(

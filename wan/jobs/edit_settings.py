@@ -7,7 +7,14 @@ from ..configs import SIZE_CONFIGS
 from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
-from ..utils.flags import check_choices, choice, names, path, unbounded
+from ..utils.flags import (
+    check_choices,
+    choice,
+    names,
+    path,
+    switch,
+    unbounded,
+)
 from ..windows import WindowConfig
 from .edit_masks import BUILT_IN, OTHERS, WORDED, CutoutConfig, MaskConfig
 from .edit_output import IDLE as OUTPUT_IDLE
@@ -81,8 +88,10 @@ class EditOptions:
             videos of the same product.
         context_scale: of a checkpoint of type vace, the weight of its hints.
         reverse: an edited video from which to go back to the template.
-        measure: measure how well the background was kept, which decodes the
-            template too.
+        measure: measure how well the background was kept.
+        measure_ceiling: measure too how well any edit could have kept it, for
+            which the template is decoded: as much time again as the result
+            takes.
         save_comparison: write template | photo | result as video and contact
             sheet.
 
@@ -96,6 +105,7 @@ class EditOptions:
     context_scale: float = 1.0
     reverse: str | None = path()
     measure: bool = True
+    measure_ceiling: bool = switch()
     save_comparison: bool = True
 
     def __post_init__(self):
@@ -181,6 +191,10 @@ IDLE = (
          'this mask_method does not look for words of target_prompt'),
     Idle(('cutout_model',), lambda f: f.cutout.photo_cutout == 'plain',
          'photo_cutout plain runs no model'),
+    Idle(('measure_ceiling',), lambda f: not f.options.measure,
+         'measure is false'),
+    Idle(('measure_ceiling',), lambda f: f.output.native,
+         'output native measures what was written'),
     Idle(ZETAS, lambda f: 'zeta' not in f.method.options,
          'only flowalign pulls toward the template'),
     Idle(('fg_zeta_scale',), lambda f: f.collage,

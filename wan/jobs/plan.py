@@ -1,74 +1,7 @@
 r"""An estimate of what a job needs, without reading weights."""
-import math
-from dataclasses import dataclass
-
-from ..distributed.groups import world_size
-from ..runtime import PARALLEL, Runtime
-from ..utils.checkpoint import sidecar
+from ..runtime import PARALLEL, PLAIN, Runtime
+from .memory import Memory, free_memory
 from .task import Job
-
-# The residual stream, q, k, v and what is alive beside them, float32.
-STREAMS = 6
-# Floats of one pixel while the VAE decodes, in units of its width: four
-# frames of features at full size, a few of them alive at a time.
-FEATURES = 6 * 4
-
-
-@dataclass(frozen=True)
-class Memory:
-    r"""Bytes at the peak of what runs one after another, of a job."""
-    job: Job
-
-    @property
-    def text_encoder(self) -> int:
-        return self.job.checkpoint.text_encoder_file.stat().st_size
-
-    @property
-    def image_encoder(self) -> int:
-        r"""0 where the model sees no images."""
-        file = self.job.checkpoint.clip_file
-        return 0 if file is None else file.stat().st_size
-
-    @property
-    def transformer(self) -> int:
-        r"""The weights alone."""
-        return self._itemsize * sum(
-            p.numel() for p in self.job.checkpoint.model.parameters())
-
-    @property
-    def sampling(self) -> int:
-        r"""The weights, a step's samples, and the reference they read."""
-        work, checkpoint = self.job.work, self.job.checkpoint
-        model = checkpoint.model
-        per_token = 4 * STREAMS * model.dim + \
-            2 * self._itemsize * model.ffn_dim
-        tokens = work.batch * self.job.tokens // self.job.runtime.sp_size
-        bank = 2 * model.dim * self._itemsize * model.num_layers
-        return self.transformer // self._spread + tokens * per_token + \
-            work.bank_tokens * bank
-
-    @property
-    def vae(self) -> int:
-        return self.job.checkpoint.vae_file.stat().st_size
-
-    @property
-    def decoding(self) -> int:
-        r"""The VAE, its features, and the video itself."""
-        pixels = math.prod(self.job.work.size)
-        width = sidecar(self.job.checkpoint.vae_file).get('dim', 96)
-        frames = self.job.work.frame_num
-        return self.vae + 4 * pixels * (FEATURES * width + 3 * frames)
-
-    @property
-    def _spread(self) -> int:
-        r"""Processes that share the transformer's weights."""
-        runtime = self.job.runtime
-        return world_size() // runtime.branch_parallel \
-            if runtime.dit_fsdp else 1
-
-    @property
-    def _itemsize(self) -> int:
-        return self.job.runtime.torch_dtype.itemsize
 
 
 def _arrangement(runtime: Runtime) -> str:
@@ -76,6 +9,30 @@ def _arrangement(runtime: Runtime) -> str:
     return ', '.join(
         f'{name} {getattr(runtime, name)}' for name in PARALLEL
         if getattr(runtime, name) != getattr(Runtime, name))
+
+
+def gib(size: float) -> str:
+    r"""Bytes, to be read."""
+    return f'{size / 2**30:.2f} GiB'
+
+
+def _levers(runtime: Runtime) -> str:
+    r"""Settings that change memory, where they are not as upstream's."""
+    return ', '.join(
+        f'{name} {str(getattr(runtime, name)).lower()}' for name in (
+            'offload_model', *PLAIN)
+        if getattr(runtime, name) != PLAIN.get(name, True))
+
+
+def _fitting(memory: Memory) -> str:
+    r"""Which profiles fit what the device has free."""
+    device = memory.job.runtime.torch_device
+    free, peaks = free_memory(device), memory.profiles()
+    fit = [name for name, peak in peaks.items() if peak <= free]
+    return ', '.join(f'{name} {gib(peak)}' for name, peak in peaks.items()) + \
+        f'; {gib(free)} free on {device}: ' + (
+            f'{", ".join(fit)} {"fits" if len(fit) == 1 else "fit"}'
+            if fit else 'none fits')
 
 
 def plan(job: Job) -> str:
@@ -87,15 +44,13 @@ def plan(job: Job) -> str:
     shape = checkpoint.latent_shape(work.size, work.frame_num, work.lead)
     windows = work.windows.of(shape[1])
 
-    def gib(size):
-        return f'{size / 2**30:.2f} GiB'
-
     rows = [
         ('task', job.task),
         *((name, ' '.join(text.split())) for name, text in work.texts.items()),
         ('device', f'{job.runtime.device}, {job.runtime.dtype}'),
         *([('processes', _arrangement(job.runtime))]
           if job.runtime.parallel else []),
+        *([('memory', levers)] if (levers := _levers(job.runtime)) else []),
         ('transformer', f'{model.num_layers} layers of {model.dim}, '
          f'{gib(memory.transformer)}'),
         ('text encoder', gib(memory.text_encoder)),
@@ -115,9 +70,11 @@ def plan(job: Job) -> str:
          f'{work.evaluations} evaluations' +
          (f', {work.batch} at once' if work.batch > 1 else '')),
         ('stages', ', '.join(job.stages)),
-        ('peak memory', f'text encoder {gib(memory.text_encoder)}, sampling '
-         f'{gib(memory.sampling)}, decoding {gib(memory.decoding)} '
-         f'(estimates; offloading keeps one at a time)'),
+        ('peak memory', ', '.join(
+            f'{name} {gib(size)}' for name, size in memory.stages.items()) +
+         f'; of all {gib(memory.peak)} (estimates)'),
+        *([] if job.runtime.parallel else [
+            ('profiles', _fitting(memory))]),
         *(('note', note) for note in work.notes),
         ('output', str(job.save_file)),
     ]

@@ -39,6 +39,7 @@ from .blocks import (
     WanLayerNorm,
     full_precision,
 )
+from .quantize import Pack
 from .rope import (
     Grid,
     as_grids,
@@ -213,6 +214,7 @@ class WanModel(ModelMixin, ConfigMixin):
         folder: str | Path,
         torch_dtype: torch.dtype | None = None,
         device: torch.device | str = 'cpu',
+        pack: Pack | None = None,
     ) -> 'WanModel':
         r"""Load a diffusers model folder, its weights in one file or shards.
 
@@ -223,6 +225,7 @@ class WanModel(ModelMixin, ConfigMixin):
             folder: holds config.json and diffusion_pytorch_model.safetensors.
             torch_dtype: see `load_weights`; None keeps the stored dtype.
             device: where the weights go.
+            pack: see `load_weights`.
 
         Raises:
             CheckpointError: no such folder, or its weights do not fit.
@@ -231,7 +234,7 @@ class WanModel(ModelMixin, ConfigMixin):
             The network, its `made_of` the `fingerprint` of its files.
         """
         model, files = cls.empty(folder), weight_files(folder)
-        load_weights(model, files, torch_dtype, device)
+        load_weights(model, files, torch_dtype, device, pack=pack)
         model.made_of = fingerprint(files)
         return model
 

@@ -13,6 +13,7 @@ from ..utils.checkpoint import (
     sidecar,
 )
 from ..utils.sizes import T5_SIZES
+from .quantize import Pack
 from .t5_layers import GELU as GELU
 from .t5_layers import T5Attention as T5Attention
 from .t5_layers import T5FeedForward as T5FeedForward
@@ -137,6 +138,7 @@ class T5EncoderModel:
         checkpoint_path: str | Path | None = None,
         tokenizer_path: str | Path | None = None,
         shard_fn: Callable[..., nn.Module] | None = None,
+        pack: Pack | None = None,
     ):
         r"""Load weights and tokenizer.
 
@@ -149,6 +151,7 @@ class T5EncoderModel:
             tokenizer_path: folder of the tokenizer.
             shard_fn: called as shard_fn(model, sync_module_states=False) on
                 weights left on the CPU, to spread them over devices.
+            pack: see `load_weights`.
 
         Raises:
             ValueError: a path is not given, or holds no tokenizer.
@@ -183,7 +186,8 @@ class T5EncoderModel:
                 f'{self.tokenizer.size} tokens, the text encoder {weights} '
                 f'knows {known}.')
         self.model = load_weights(
-            model, weights, dtype, 'cpu' if shard_fn else self.device)
+            model, weights, dtype, 'cpu' if shard_fn else self.device,
+            pack=pack)
         if shard_fn is not None:
             self.model = shard_fn(self.model, sync_module_states=False)
 

@@ -4,6 +4,7 @@ A second, shorter row of blocks walks beside the main one. It begins with the
 control's tokens, and each of its blocks adds a hint behind one main block.
 """
 from collections.abc import Iterable, Sequence
+from itertools import chain
 
 import torch
 import torch.nn as nn
@@ -229,7 +230,7 @@ class VaceWanModel(WanModel):
     @property
     def text_blocks(self) -> Iterable[nn.Module]:
         r"""The main blocks, then the control's."""
-        return *self.blocks, *self.vace_blocks
+        return chain(self.blocks, self.vace_blocks)
 
     def run_blocks(
         self,
@@ -241,10 +242,11 @@ class VaceWanModel(WanModel):
     ) -> torch.Tensor:
         r"""See `WanModel`; both rows in step, so that one hint is kept."""
         x, c = tokens.x, tokens.control
+        controls = iter(self.vace_blocks)
         for i, block in enumerate(self.blocks):
             n, hint = block.block_id, None
             if c is not None and n is not None:
-                c, hint = self.vace_blocks[n](
+                c, hint = next(controls)(
                     c, x, attend=attend,
                     **block_inputs(tokens, context, len(self.blocks) + n))
             x = block(

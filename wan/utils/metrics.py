@@ -103,7 +103,7 @@ def temporal_consistency(
 def background_report(
     result: torch.Tensor,
     template: torch.Tensor,
-    round_trip: torch.Tensor,
+    round_trip: torch.Tensor | None = None,
     mask: torch.Tensor | None = None,
 ) -> dict[str, float]:
     r"""How much of a template an edit has kept, for the run's record.
@@ -112,7 +112,8 @@ def background_report(
         result: the edited video.
         template: the video it was made from.
         round_trip: the template through the VAE and back. What it has lost
-            no edit can keep, so its own entries are the ceiling.
+            no edit can keep, so its own entries are the ceiling; without it
+            they are left out.
         mask: 1 where the product is; the background is the rest. Without
             one, or with one that leaves nothing, the background's entries
             are of the whole frame.
@@ -126,11 +127,11 @@ def background_report(
     if ground is not None and not ground.any():
         ground = None
     report = {}
-    for name, a, b in (
-        ('background_{}', result, template),
-        ('background_{}_round_trip', result, round_trip),
-        ('ceiling_{}', round_trip, template),
-    ):
+    pairs = [('background_{}', result, template)]
+    if round_trip is not None:
+        pairs += [('background_{}_round_trip', result, round_trip),
+                  ('ceiling_{}', round_trip, template)]
+    for name, a, b in pairs:
         report[name.format('psnr')] = psnr(a, b, ground)
         report[name.format('ssim')] = ssim(a, b, ground)
     report['motion_difference'] = motion_difference(result, template)

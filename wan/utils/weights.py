@@ -4,7 +4,7 @@ A network is built on the meta device and its tensors are assigned from the
 mapped file, so loading needs no second copy in memory. Pickled files are read
 with `weights_only=True`, which cannot run code (torch >= 2.6).
 """
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import torch
@@ -86,6 +86,7 @@ def load_weights(
     dtype: torch.dtype | None = None,
     device: torch.device | str = 'cpu',
     unused: tuple[str, ...] = (),
+    pack: Callable[[str, torch.Tensor], torch.Tensor] | None = None,
 ) -> nn.Module:
     r"""Assign checkpoint tensors to a network built on the meta device.
 
@@ -101,6 +102,8 @@ def load_weights(
         device: where the weights go, tensor by tensor.
         unused: how the names of tensors begin that the files may hold, and
             the network has no use for; they are not read.
+        pack: (name, weight) -> what is kept of it; called of one weight after
+            the other, so that no two copies of all are held.
 
     Raises:
         CheckpointError: unreadable file; missing, unexpected or mis-shaped
@@ -120,7 +123,7 @@ def load_weights(
                 raise CheckpointError(f'{file}: {stored} {why}.')
         _settle(file, names, found, {
             key: _kept_dtype(key, found[key], dtype, fp32) for key in names
-        }, device)
+        }, device, pack)
     model.load_state_dict(found, assign=True)
     return model.eval().requires_grad_(False)
 
@@ -183,6 +186,7 @@ def _settle(
     found: dict[str, torch.Tensor],
     dtypes: dict[str, torch.dtype],
     device: torch.device,
+    pack: Callable[[str, torch.Tensor], torch.Tensor] | None,
 ) -> None:
     r"""Put a file's tensors where they go, and see that they are finite.
 
@@ -207,6 +211,8 @@ def _settle(
             raise CheckpointError(
                 f'{file}: {stored} holds NaN or infinity: the file is '
                 f'damaged.')
+        if pack is not None:
+            found[key] = pack(key, value)
 
 
 def _mismatch(files: list, **problems: list[str]) -> str:
