@@ -218,12 +218,18 @@ def test_the_vae_is_there_only_while_it_runs(offload):
         def cpu(self):
             moves.append('off')
 
-    def coded(given, on_chunk):
+    def encoded(frames):
+        assert all(frame.device == META for frame in frames)
         moves.append('run')
-        return given
+
+    def decoded(latent):
+        moves.append('run')
+        return iter(())
 
     pipe = WanPipeline.__new__(WanPipeline)
-    pipe.vae = SimpleNamespace(model=Network(), encode=coded, decode=coded)
+    pipe.vae = SimpleNamespace(
+        model=Network(), encode_chunks=encoded, decode_chunks=decoded)
+    pipe.vae_stride = 4, 8, 8
     pipe.device, pipe.team, pipe.rank = META, ALONE, 0
     pipe.runtime = Runtime(offload_model=offload)
     pipe.encode_video(torch.zeros(3, 1, 8, 8), Progress())

@@ -61,9 +61,9 @@ def called(
         ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
         ref_bank=options.ref_bank, reverse_from=data.reverse_from,
         frames=frames, context_scale=options.context_scale,
-        finding=data.finding, round_trip=options.measure and options.measure_ceiling
-        and data.shot is None,
-        **common(job, kept, progress))
+        finding=data.finding,
+        round_trip=options.measure and options.measure_ceiling
+        and data.shot is None, **common(job, kept, progress))
     if result is None:  # another process has it
         return None
     note(job, result.notes)
