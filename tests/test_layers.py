@@ -22,6 +22,7 @@ ROOMS = (
     ('wan.flowalign',),
     ('wan.edit_config',),
     ('wan.refdrop', 'wan.product'),
+    ('wan.sparse',),
     ('wan.pipeline', 'wan.vace_context'),
     ('wan.given_frames', 'wan.edit_inputs'),
     ('wan.edit_steps',),

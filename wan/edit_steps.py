@@ -32,6 +32,7 @@ from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
 from .refdrop.reading import Reader
+from .sparse import Sparse
 from .utils.progress import Progress
 from .velocity import Slots, Velocity, at_sigma, behind
 from .windows import WHOLE, check_common, in_windows
@@ -318,6 +319,7 @@ class EditSteps(WanPipeline):
         lead: torch.Tensor | None = None,
         seed: int = 0,
         windows: Sequence[slice] = WHOLE,
+        sparse: Sparse | None = None,
     ) -> Velocity:
         r"""The velocities of an edit's branches, see `wan.velocity`.
 
@@ -325,7 +327,10 @@ class EditSteps(WanPipeline):
             conditions: of each branch.
             lead: see `Seen`; `seed` is that of its noise.
             windows: of a long clip, see `in_windows`.
+            sparse: evaluates the edit on some tokens; None on all.
         """
+        if sparse is not None:
+            return sparse.velocity(self.denoiser, conditions, slots, windows)
         v = self.team.spread(
             in_windows(self.denoiser, conditions, windows, slots, batch))
         if lead is None:

@@ -101,7 +101,8 @@ def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
     if setup.judge is None:
         log.info('The judge has no weights yet: its columns are left out.')
     out, results = args.out, run(rows, setup, pairs, args.workers)
-    scores = [score(row, results[row.name]) for row in rows]
+    scores = [score(row, results[row.name], results.get(row.against))
+              for row in rows]
     write_csv(out / 'results.csv', rows, results)
     write_table(out / 'table.md', scores, setup, pairs)
     write_plots(out, scores)

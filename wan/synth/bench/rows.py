@@ -5,11 +5,12 @@ Ablations change one setting of the reference at a time, starting from `REF`.
 """
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
 from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
+from wan.sparse import OFF, SparseConfig
 from wan.utils.flags import names
 
 EDIT = EditConfig(
@@ -56,6 +57,9 @@ class Row:
         caption: 'full' or 'hidden', see `Pair.prompts`.
         mask: of the product: the 'true' one of the template, found by
             'velocity' or by 'words', or 'none'.
+        sparse: where it is evaluated.
+        control: whether it is run with the wrong photo too.
+        against: the name of a row that it is compared with, pair by pair.
     """
     name: str
     title: str
@@ -65,13 +69,16 @@ class Row:
     ref: RefConfig | None = None
     caption: str = 'hidden'
     mask: str = 'true'
+    sparse: SparseConfig = OFF
+    control: bool = True
+    against: str = ''
 
     @property
     def photos(self) -> tuple[str, ...]:
         r"""The photos it is run with; 'wrong' is the control."""
         if self.ref is None and self.kind != 'paste':
             return ('none',)
-        return ('right', 'wrong')
+        return ('right', 'wrong') if self.control else ('right',)
 
     def key(self, **facts: object) -> str:
         r"""A hash of everything a result depends on.
@@ -82,7 +89,7 @@ class Row:
             facts: what is outside the row: checkpoint, seeds, versions.
         """
         settings = asdict(self)
-        for name in ('name', 'title', 'family'):
+        for name in ('name', 'title', 'family', 'control', 'against'):
             del settings[name]
         text = json.dumps(settings | facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -239,17 +246,46 @@ VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
 GRID = MAIN + VARIED
 
 
+RECIPES = {'text': FULL, 'bank': PLAIN, 'best': BEST}
+MARGINS = (0, 1, 2)
+
+
+def _sparse(recipe: str, mask: str, margins: Iterable[int]) -> Iterator[Row]:
+    r"""An edit of all tokens, and of some, each against the first."""
+    base, given = RECIPES[recipe], {'true': 'given', 'velocity': 'found'}[mask]
+    full = replace(
+        base, name=f'sparse={recipe}.{given}.full', mask=mask, control=False,
+        title=f'{recipe}, mask {given}: all tokens',
+        edit=replace(base.edit, composite=True))
+    yield full
+    for margin in margins:
+        yield replace(
+            full, name=f'sparse={recipe}.{given}.{margin}', against=full.name,
+            title=f'{recipe}, mask {given}: margin {margin}',
+            sparse=SparseConfig('share', margin))
+
+
+# What is saved, and what it costs in quality.
+COSTS: dict[str, tuple[Row, ...]] = {
+    'sparse': tuple(
+        row for mask, margins in (('true', MARGINS), ('velocity', (0, 1)))
+        for recipe in RECIPES for row in _sparse(recipe, mask, margins)),
+}
+
+
 def select(text: str) -> tuple[Row, ...]:
     r"""The rows that `--rows` names.
 
     'main', 'ablations', 'grid' (both), or names of rows. The name of an
-    ablation ('c', 'rope', ...) stands for all of its rows.
+    ablation ('c', 'rope', ...) stands for all of its rows, and so does that
+    of a comparison of costs ('sparse').
 
     Raises:
         ValueError: a name that no row has.
     """
     sets = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS,
-            **{row.name: (row,) for row in GRID}}
+            **COSTS, **{row.name: (row,) for rows in (GRID, *COSTS.values())
+                        for row in rows}}
     chosen: dict[str, Row] = {}
     for name in text.split(','):
         if name.strip() not in sets:
