@@ -18,7 +18,7 @@ ROOMS = (
     ('wan.runtime',),
     ('wan.team', 'wan.distributed.team'),
     ('wan.samplers', 'wan.conditioning', 'wan.velocity',
-     'wan.windows'),
+     'wan.step_cache', 'wan.windows'),
     ('wan.flowalign',),
     ('wan.edit_config',),
     ('wan.refdrop', 'wan.product'),
