@@ -4,15 +4,19 @@ from dataclasses import replace
 import pytest
 import torch
 
+from tests.cli import failure, prepared
+from tests.edits import edit_flags
+from wan import jobs
 from wan.conditioning import Condition
 from wan.edit_config import EditConfig
 from wan.flowalign import BRANCHES, EDIT_METHODS, edit_sigmas
+from wan.jobs.edit_settings import resolved_sparse
 from wan.modules.model import WanModel
 from wan.product.masks import Region, token_mask
 from wan.refdrop.bank import capture
 from wan.refdrop.config import RefConfig
 from wan.refdrop.reading import Reader
-from wan.sparse import OFF, Sparse, SparseConfig, lockstep
+from wan.sparse import DENSE, Sparse, SparseConfig, lockstep
 from wan.velocity import Denoiser, at_sigma, velocity
 from wan.windows import cut, in_windows
 
@@ -291,14 +295,111 @@ def test_the_tokens_of_a_region():
 
 
 def test_off_or_nowhere_to_hold_to_is_a_plain_run():
-    assert OFF.inside(region(), (1, 2, 2)) is None
+    assert DENSE.inside(region(), (1, 2, 2)) is None
     assert SHARE.inside(None, (1, 2, 2)) is None
     assert SHARE.inside(Region(torch.ones(3, 8, 12)), (1, 2, 2)) is None
 
 
 @pytest.mark.parametrize('given, message', [
-    ({'sparse': 'on'}, "sparse is 'on', allowed: off, share"),
+    ({'sparse': 'on'}, "sparse is 'on', allowed: auto, off, share"),
     ({'sparse_margin': -1}, 'sparse_margin is -1, allowed is 0 to 16')])
 def test_bad_settings(given, message):
     with pytest.raises(ValueError, match=message):
         SparseConfig(**given)
+
+
+# As settings of a job
+
+
+def job(shell, media, tmp_path, *flags):
+    return prepared(*edit_flags(
+        shell, media, tmp_path / 'x.mp4', '--frame_num', 5, *flags))
+
+
+@pytest.mark.parametrize('flags, sparse', [
+    ((), 'off'), (('--composite',), 'share'),
+    (('--composite', '--sparse', 'off'), 'off'), (('--sparse', 'share'),
+                                                  'share'),
+    (('--composite', '--use_mask', 'false', '--use_reference', 'false'),
+     'off'),
+    (('--composite', '--edit_method', 'sdedit'), 'off'),
+    (('--composite', '--edit_method', 'flowedit'), 'share')])
+def test_auto_shares_where_the_template_is_put_back(
+        shell, media, tmp_path, flags, sparse):
+    made = job(shell, media, tmp_path, *flags)
+    assert made.settings[SparseConfig].sparse == sparse
+    assert ("the edit's on" in jobs.plan(made)) == (sparse == 'share')
+
+
+def test_the_plan_tells_the_share_of_a_given_mask(shell, media, tmp_path):
+    r"""box.png is a quarter of the frame."""
+    plan = jobs.plan(job(shell, media, tmp_path, '--sparse', 'share',
+                         '--step_cache', .1))
+    assert "2 steps x 3 evaluations, the edit's on about 25% of the " \
+        'tokens, fewer by step_cache 0.1' in plan
+    wide = jobs.plan(job(shell, media, tmp_path, '--sparse', 'share',
+                         '--sparse_margin', 1))
+    assert 'about 56% of the tokens' in wide
+    found = jobs.plan(job(shell, media, tmp_path, '--sparse', 'share',
+                          '--src_mask', ''))
+    assert "the edit's on the product's tokens" in found
+
+
+@pytest.mark.parametrize('flags, told', [
+    (('--sparse_margin', 1), 'sparse_margin has no effect: all tokens are'),
+    (('--sparse', 'share', '--batch_branches'),
+     'batch_branches has no effect: sparse share')])
+def test_what_does_nothing_is_a_note(shell, media, tmp_path, flags, told):
+    made = job(shell, media, tmp_path, *flags)
+    assert [n for n in made.work.notes if n.startswith(told)]
+
+
+@pytest.mark.parametrize('flags, told', [
+    (('--use_mask', 'false', '--use_reference', 'false'),
+     "needs the product's place, which use_mask false does not look for."),
+    (('--edit_method', 'sdedit'),
+     'needs edit_method flowalign or flowedit, not sdedit.'),
+    (('--reverse', 'clip.mp4'),
+     'is not for reverse, which goes back on all tokens.'),
+])
+def test_what_cannot_share_is_refused(
+        shell, media, tmp_path, capsys, flags, told):
+    flags = [media / f if f == 'clip.mp4' else f for f in flags]
+    said = failure(capsys, 2, edit_flags(
+        shell, media, tmp_path / 'x.mp4', '--sparse', 'share', *flags))
+    assert said.startswith('sparse share ') and told in said
+
+
+@pytest.mark.parametrize('name', ['ulysses_size', 'branch_parallel'])
+def test_shared_steps_are_refused(shell, media, tmp_path, name):
+    settings = job(shell, media, tmp_path, '--sparse', 'share').settings
+    settings = settings.having({name: 3})
+    with pytest.raises(ValueError, match=(
+            f'sparse share is for processes that compute all of a step, not '
+            f'for {name} 3.')):
+        resolved_sparse(settings, 't2v', 'flowalign')
+    auto = settings.updated(
+        SparseConfig(), replace(settings[EditConfig], composite=True))
+    assert resolved_sparse(auto, 't2v', 'flowalign').sparse == 'off'
+
+
+def test_vace_is_refused(checkpoints, media, tmp_path, capsys):
+    assert 'sparse share is not for a checkpoint of type vace' in failure(
+        capsys, 2, edit_flags(checkpoints('vace'), media, tmp_path / 'x.mp4',
+                              '--sparse', 'share'))
+
+
+def test_an_edit_keeps_the_template_outside(checkpoint, media, tmp_path):
+    r"""The very latent: what differs is what the VAE's blur carries out."""
+    runs = {}
+    for sparse in ('off', 'share'):
+        made = job(checkpoint, media, tmp_path, '--sparse', sparse,
+                   '--save_comparison', 'false')
+        result = jobs.run(made)
+        found = made.record.as_dict()['results']
+        assert found['sparse_on'] == (sparse == 'share')
+        outside = result.mask == 0
+        runs[sparse] = (result.video - result.round_trip)[:, outside].abs()
+        assert (result.video - result.round_trip)[:, ~outside].abs().mean() \
+            > .01
+    assert runs['share'].mean() < runs['off'].mean()

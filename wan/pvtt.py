@@ -18,6 +18,8 @@ from .product.locate import doubts
 from .product.masks import composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
+from .sparse import DENSE, Sparse, SparseConfig
+from .step_cache import NO_CACHE, StepCacheConfig
 from .utils.progress import Progress
 from .windows import OFF, WindowConfig
 
@@ -40,7 +42,8 @@ class PVTTResult:
             can do for the background; None if it was not asked for.
         mask: [F, H, W] in [0, 1], where the product is; None without masks.
         edit, ref: the settings, with what was left out filled in.
-        used: whether 'mask', 'reference' and 'collage' had a part in it.
+        used: whether 'mask', 'reference', 'collage' and 'sparse' branches
+            had a part in it.
         notes: what the user should know.
     """
     video: torch.Tensor
@@ -76,6 +79,8 @@ class WanPVTT(EditSteps):
         frames: Mapping[str, torch.Tensor] | None = None,
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
+        sparse: SparseConfig = DENSE,
+        step_cache: StepCacheConfig = NO_CACHE,
         round_trip: bool = True,
         progress: Progress | None = None,
     ) -> PVTTResult | None:
@@ -109,6 +114,9 @@ class WanPVTT(EditSteps):
             context_scale: weight of a VACE checkpoint's hints.
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
+            sparse: where the edit is evaluated; of all checkpoints but
+                vace's, by one process, with a method of `wan.sparse.ABLE`.
+            step_cache: which steps are evaluated.
             round_trip: decode the template too, to measure against.
             progress: told of stages and steps; can cancel.
 
@@ -154,11 +162,13 @@ class WanPVTT(EditSteps):
                 region, goal, notes = self._found(
                     scene, edit, products, sight.finding, parts, progress)
                 seen = sight.seen(region)
+            inside = sparse.inside(region, self.patch_size)
             latent = self._edited(
                 scene, edit, ref, photos, region, goal, start, seen, parts,
-                progress)
+                progress, inside, step_cache)
         used = {'mask': region is not None and region.limits,
-                'reference': photos is not None, 'collage': goal is not None}
+                'reference': photos is not None, 'collage': goal is not None,
+                'sparse': inside is not None}
         del photos  # may hold a bank, whose memory decoding needs
         video = _on_cpu(self.decode(latent, progress))
         back = _on_cpu(self.decode(scene.latent, progress)) \
@@ -180,7 +190,7 @@ class WanPVTT(EditSteps):
 
     def _edited(
             self, scene, edit, ref, photos, region, goal, start, seen,
-            windows, progress):
+            windows, progress, inside, step_cache):
         r"""The edited latent.
 
         No name outlives this: decoding needs the memory.
@@ -190,7 +200,11 @@ class WanPVTT(EditSteps):
             scene, photos, conditions, edit, ref, region, progress, seen.lead)
         v = self.velocity(
             conditions.of_branches(edit.edit_method, seen), slots,
-            edit.batch_branches, seen.lead, scene.seed, windows)
+            edit.batch_branches, seen.lead, scene.seed, windows,
+            None if inside is None else Sparse(inside, edit))
+        lead, last = edit.ends(start is not None)
+        v = step_cache.of(
+            v, self.denoiser, lead, self.denoiser.timestep(last), slots)
         return self.edit(
             scene, v, edit, progress, region, goal, start,
             None if slots is None else ref.own_guidance)

@@ -11,7 +11,7 @@ region's share of the tokens (with the reference's own guidance 1 + 3 s of 4).
 """
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -40,14 +40,15 @@ class SparseConfig:
     Args:
         sparse: 'share' evaluates the edit only where the product is, old or
             new, and reads the rest from the template's own evaluation; 'off'
-            evaluates it everywhere.
+            evaluates it everywhere; 'auto' shares where composite puts the
+            template back around the product anyway, and it can.
         sparse_margin: tokens (16 pixels) around the product that are
             evaluated too, 0 to 16.
 
     Raises:
         ValueError: a value that is not allowed.
     """
-    sparse: str = choice('off', ('off', 'share'))
+    sparse: str = choice('auto', ('auto', 'off', 'share'))
     sparse_margin: int = 0
 
     def __post_init__(self):
@@ -55,6 +56,16 @@ class SparseConfig:
         if not 0 <= self.sparse_margin <= 16:
             raise ValueError(
                 f'sparse_margin is {self.sparse_margin}, allowed is 0 to 16.')
+
+    def resolved(self, shares: bool) -> 'SparseConfig':
+        r"""What 'auto' stands for.
+
+        Args:
+            shares: whether it stands for 'share'.
+        """
+        if self.sparse != 'auto':
+            return self
+        return replace(self, sparse='share' if shares else 'off')
 
     def inside(
         self, region: Region | None, patch_size: Sequence[int]
@@ -64,7 +75,7 @@ class SparseConfig:
         Args:
             region: where the edit may change the video; None everywhere.
         """
-        if self.sparse == 'off' or region is None or not region.limits:
+        if self.sparse != 'share' or region is None or not region.limits:
             return None
         cells = region.cells
         grid = token_grid((1, *cells.shape), patch_size)
@@ -73,7 +84,7 @@ class SparseConfig:
         return dilate(touched[:, 0], self.sparse_margin) > 0
 
 
-OFF = SparseConfig()
+DENSE = SparseConfig('off')
 
 
 def lockstep(

@@ -9,9 +9,12 @@ import torch
 from ..edit_config import EditConfig
 from ..edit_steps import pastes
 from ..flowalign import EDIT_METHODS
+from ..product.masks import Region
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
+from ..sparse import SparseConfig
+from ..step_cache import StepCacheConfig
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
@@ -40,6 +43,7 @@ from .edit_settings import (
     Facts,
     check_shown,
     preset_notes,
+    resolved_sparse,
 )
 from .settings import JobSettings, Settings, idle_notes
 from .task import Job, Work
@@ -89,6 +93,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     check_shown(settings, checkpoint.model.model_type, bool(products))
+    sparse = resolved_sparse(
+        settings, checkpoint.model.model_type, edit.edit_method)
     check_words(inputs, checkpoint)
     images = shown_photos(products, ref)
     before, idle = extension.prepared(settings, images)
@@ -106,7 +112,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     if inputs.src_mask and options.use_mask:
         mask = read_src_mask(inputs, info, size, frames, checkpoint)
     facts = Facts(inputs, options, edit, ref, pastes(
-        edit, products, options.use_mask))
+        edit, products, options.use_mask), sparse)
     back = _reverse(facts, size, frames, checkpoint)
     if info.has_audio:
         sound = read_sound(
@@ -127,15 +133,39 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         reads and ref.own_guidance is not None)
     return Work(
         settings.updated(
-            edit, replace(inputs, size=size_name, frame_num=frames)),
+            edit, sparse, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
         _stages(options, mask is not None, reads,
                 checkpoint.model.needs_image), steps, evaluations,
+        (*_sparse_saving(sparse, edit, mask, checkpoint, size),
+         *settings[StepCacheConfig].savings),
         windows=windows, batch=evaluations if edit.batch_branches else 1,
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
         data=EditData(clip, products, mask, back, shown, sound))
+
+
+def _sparse_saving(
+    sparse: SparseConfig,
+    edit: EditConfig,
+    mask: torch.Tensor | None,
+    checkpoint: Checkpoint,
+    size: tuple[int, int],
+) -> tuple[str, ...]:
+    r"""In words what is spared by evaluating some tokens; a collage may add
+    to those of a given mask."""
+    if sparse.sparse != 'share':
+        return ()
+    which = "the product's"
+    if mask is not None:
+        frames = checkpoint.latent_shape(size, len(mask))
+        inside = sparse.inside(
+            Region.given(mask, frames, edit.mask_grow),
+            checkpoint.model.patch_size)
+        share = 1. if inside is None else inside.float().mean().item()
+        which = f'about {share:.0%} of the'
+    return (f"the edit's on {which} tokens",)
 
 
 def _stages(
@@ -230,6 +260,8 @@ def run_edit(
         seed=job.settings[JobSettings].base_seed,
         offload_model=job.runtime.offload_model, frames=data.frames,
         context_scale=options.context_scale, windows=job.work.windows,
+        sparse=job.settings[SparseConfig],
+        step_cache=job.settings[StepCacheConfig],
         round_trip=options.measure, progress=progress)
     if result is None:  # another process has it
         return None

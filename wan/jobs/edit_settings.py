@@ -7,6 +7,9 @@ from ..configs import SIZE_CONFIGS
 from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
+from ..runtime import Runtime
+from ..sparse import ABLE, DENSE, SparseConfig
+from ..step_cache import StepCacheConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
 from ..windows import WindowConfig
 from .extension import ExtensionSettings
@@ -101,7 +104,7 @@ class EditOptions:
 
 EDIT_SETTINGS = (
     EditInputs, EditOptions, EditConfig, RefConfig, WindowConfig,
-    ExtensionSettings)
+    SparseConfig, StepCacheConfig, ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
@@ -109,7 +112,8 @@ EXPERIMENT = {
         tuple(names(EditInputs, WindowConfig, ExtensionSettings)),
         {'video_path': 'src_video'}),
     'flowalign': Section(
-        (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
+        (*names(EditOptions, EditConfig, RefConfig, SparseConfig,
+                StepCacheConfig), 'base_seed'), {
             'target_guidance_scale': 'sample_guide_scale',
             'zeta_scale': 'fg_zeta_scale',
             'flag_attnmask': 'use_mask',
@@ -133,12 +137,14 @@ class Facts(NamedTuple):
 
     Args:
         collage: whether the edit is pulled toward one.
+        sparse: where it is evaluated.
     """
     inputs: EditInputs
     options: EditOptions
     edit: EditConfig
     ref: RefConfig
     collage: bool
+    sparse: SparseConfig = DENSE
 
     @property
     def method(self) -> EditMethod:
@@ -170,11 +176,18 @@ IDLE = (
     Idle(('src_guide_scale',),
          lambda f: 'src_guide_scale' not in f.method.options,
          'only flowedit guides the source'),
+    Idle(('sparse_margin',), lambda f: f.sparse.sparse == 'off',
+         'all tokens are evaluated (sparse off)'),
+    Idle(('batch_branches',), lambda f: f.sparse.sparse == 'share',
+         'sparse share evaluates all branches at once'),
     Idle(('n_prompt',), lambda f: not any(
         BRANCHES[name].prompt == 'null' for name in f.method.branches),
          "flowalign's negative is source_prompt"),
 )
 
+
+# Settings by which processes share a step.
+SHARED = ('ulysses_size', 'ring_size', 'branch_parallel')
 
 # Settings that only checkpoints of these types take.
 SHOWN = {
@@ -218,6 +231,34 @@ def check_shown(settings: Settings, model_type: str, photos: bool) -> None:
         raise ValueError(
             "ref_branches all reads the photo in the source's branch too, "
             'which a checkpoint of type vace does not show it to.')
+
+
+def resolved_sparse(
+    settings: Settings, model_type: str, method: str
+) -> SparseConfig:
+    r"""Where the edit is evaluated; 'auto' becomes 'share' or 'off'.
+
+    Raises:
+        ValueError: 'share' is given, and something does not go with it.
+    """
+    sparse, options = settings[SparseConfig], settings[EditOptions]
+    runtime, why = settings[Runtime], None
+    if not options.use_mask:
+        why = "needs the product's place, which use_mask false does not " \
+            'look for'
+    elif method not in ABLE:
+        why = f'needs edit_method {" or ".join(ABLE)}, not {method}'
+    elif options.reverse:
+        why = 'is not for reverse, which goes back on all tokens'
+    elif model_type == 'vace':
+        why = 'is not for a checkpoint of type vace, whose edit stands ' \
+            'behind its photos in time'
+    elif shared := [name for name in SHARED if getattr(runtime, name) != 1]:
+        why = f'is for processes that compute all of a step, not for ' \
+            f'{shared[0]} {getattr(runtime, shared[0])}'
+    if sparse.sparse == 'share' and why:
+        raise ValueError(f'sparse share {why}.')
+    return sparse.resolved(why is None and settings[EditConfig].composite)
 
 
 def preset_notes(facts: Facts) -> list[str]:

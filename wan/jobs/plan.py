@@ -112,7 +112,8 @@ def plan(job: Job) -> str:
         ('sampling', f'{work.steps} steps x ' +
          (f'{len(windows)} windows x ' if len(windows) > 1 else '') +
          f'{work.evaluations} evaluations' +
-         (f', {work.batch} at once' if work.batch > 1 else '')),
+         (f', {work.batch} at once' if work.batch > 1 else '') +
+         ''.join(f', {saving}' for saving in work.savings)),
         ('stages', ', '.join(job.stages)),
         ('peak memory', f'text encoder {gib(memory.text_encoder)}, sampling '
          f'{gib(memory.sampling)}, decoding {gib(memory.decoding)} '

@@ -44,6 +44,7 @@ class Work:
         before: stages that come before that.
         steps: of the sampling.
         evaluations: of the model in a step, and in each window.
+        savings: by what some of them are spared, in words.
         windows: in which a long result is computed.
         batch: samples in one evaluation.
         lead: latent frames before the video while it is sampled.
@@ -61,6 +62,7 @@ class Work:
     stages: tuple[str, ...]
     steps: int
     evaluations: int
+    savings: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     windows: WindowConfig = OFF
     batch: int = 1

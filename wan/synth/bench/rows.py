@@ -10,7 +10,7 @@ from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
 from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
-from wan.sparse import OFF, SparseConfig
+from wan.sparse import DENSE, SparseConfig
 from wan.utils.flags import names
 
 EDIT = EditConfig(
@@ -69,7 +69,7 @@ class Row:
     ref: RefConfig | None = None
     caption: str = 'hidden'
     mask: str = 'true'
-    sparse: SparseConfig = OFF
+    sparse: SparseConfig = DENSE
     control: bool = True
     against: str = ''
 
