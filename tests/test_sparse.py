@@ -10,7 +10,8 @@ from wan import jobs
 from wan.conditioning import Condition
 from wan.edit_config import EditConfig
 from wan.flowalign import BRANCHES, EDIT_METHODS, edit_sigmas
-from wan.jobs.edit_settings import resolved_sparse
+from wan.jobs.edit_sparse import resolved_sparse
+from wan.jobs.plan import Memory
 from wan.modules.model import WanModel
 from wan.product.masks import Region, token_mask
 from wan.refdrop.bank import capture
@@ -343,6 +344,16 @@ def test_the_plan_tells_the_share_of_a_given_mask(shell, media, tmp_path):
     found = jobs.plan(job(shell, media, tmp_path, '--sparse', 'share',
                           '--src_mask', ''))
     assert "the edit's on the product's tokens" in found
+
+
+def test_the_plan_has_the_memory_of_one_long_row(shell, media, tmp_path):
+    flags = ('--use_reference', 'false')
+    one, three, some, unknown = (
+        Memory(job(shell, media, tmp_path, *flags, *more)).sampling
+        for more in ((), ('--batch_branches',), ('--sparse', 'share'),
+                     ('--sparse', 'share', '--src_mask', '')))
+    assert some - one == pytest.approx((three - one) / 4)
+    assert unknown == three
 
 
 @pytest.mark.parametrize('flags, told', [

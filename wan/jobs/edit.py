@@ -9,7 +9,6 @@ import torch
 from ..edit_config import EditConfig
 from ..edit_steps import pastes
 from ..flowalign import EDIT_METHODS
-from ..product.masks import Region
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
@@ -43,8 +42,8 @@ from .edit_settings import (
     Facts,
     check_shown,
     preset_notes,
-    resolved_sparse,
 )
+from .edit_sparse import SparseTokens, resolved_sparse
 from .settings import JobSettings, Settings, idle_notes
 from .task import Job, Work
 from .text import negative, window_notes
@@ -131,41 +130,20 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         check_bank(settings, checkpoint, products, size)
     evaluations = len(facts.method.branches) + (
         reads and ref.own_guidance is not None)
+    tokens = SparseTokens.of(sparse, edit, mask, checkpoint, size)
     return Work(
         settings.updated(
             edit, sparse, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
         _stages(options, mask is not None, reads,
                 checkpoint.model.needs_image), steps, evaluations,
-        (*_sparse_saving(sparse, edit, mask, checkpoint, size),
-         *settings[StepCacheConfig].savings),
+        (*tokens.savings, *settings[StepCacheConfig].savings),
         windows=windows, batch=evaluations if edit.batch_branches else 1,
+        packed=tokens.packed(evaluations),
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,
         data=EditData(clip, products, mask, back, shown, sound))
-
-
-def _sparse_saving(
-    sparse: SparseConfig,
-    edit: EditConfig,
-    mask: torch.Tensor | None,
-    checkpoint: Checkpoint,
-    size: tuple[int, int],
-) -> tuple[str, ...]:
-    r"""In words what is spared by evaluating some tokens; a collage may add
-    to those of a given mask."""
-    if sparse.sparse != 'share':
-        return ()
-    which = "the product's"
-    if mask is not None:
-        frames = checkpoint.latent_shape(size, len(mask))
-        inside = sparse.inside(
-            Region.given(mask, frames, edit.mask_grow),
-            checkpoint.model.patch_size)
-        share = 1. if inside is None else inside.float().mean().item()
-        which = f'about {share:.0%} of the'
-    return (f"the edit's on {which} tokens",)
 
 
 def _stages(

@@ -7,8 +7,7 @@ from ..configs import SIZE_CONFIGS
 from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
-from ..runtime import Runtime
-from ..sparse import ABLE, DENSE, SparseConfig
+from ..sparse import DENSE, SparseConfig
 from ..step_cache import StepCacheConfig
 from ..utils.flags import check_choices, choice, names, path, unbounded
 from ..windows import WindowConfig
@@ -186,9 +185,6 @@ IDLE = (
 )
 
 
-# Settings by which processes share a step.
-SHARED = ('ulysses_size', 'ring_size', 'branch_parallel')
-
 # Settings that only checkpoints of these types take.
 SHOWN = {
     'first_frame': ('i2v', 'flf2v'),
@@ -231,34 +227,6 @@ def check_shown(settings: Settings, model_type: str, photos: bool) -> None:
         raise ValueError(
             "ref_branches all reads the photo in the source's branch too, "
             'which a checkpoint of type vace does not show it to.')
-
-
-def resolved_sparse(
-    settings: Settings, model_type: str, method: str
-) -> SparseConfig:
-    r"""Where the edit is evaluated; 'auto' becomes 'share' or 'off'.
-
-    Raises:
-        ValueError: 'share' is given, and something does not go with it.
-    """
-    sparse, options = settings[SparseConfig], settings[EditOptions]
-    runtime, why = settings[Runtime], None
-    if not options.use_mask:
-        why = "needs the product's place, which use_mask false does not " \
-            'look for'
-    elif method not in ABLE:
-        why = f'needs edit_method {" or ".join(ABLE)}, not {method}'
-    elif options.reverse:
-        why = 'is not for reverse, which goes back on all tokens'
-    elif model_type == 'vace':
-        why = 'is not for a checkpoint of type vace, whose edit stands ' \
-            'behind its photos in time'
-    elif shared := [name for name in SHARED if getattr(runtime, name) != 1]:
-        why = f'is for processes that compute all of a step, not for ' \
-            f'{shared[0]} {getattr(runtime, shared[0])}'
-    if sparse.sparse == 'share' and why:
-        raise ValueError(f'sparse share {why}.')
-    return sparse.resolved(why is None and settings[EditConfig].composite)
 
 
 def preset_notes(facts: Facts) -> list[str]:

@@ -42,7 +42,8 @@ class Memory:
         model = checkpoint.model
         per_token = 4 * STREAMS * model.dim + \
             2 * self._itemsize * model.ffn_dim
-        tokens = work.batch * self.job.tokens // self.job.runtime.sp_size
+        samples = work.batch if work.packed is None else work.packed
+        tokens = int(samples * self.job.tokens) // self.job.runtime.sp_size
         bank = 2 * model.dim * self._itemsize * model.num_layers
         return self.transformer // self._spread + tokens * per_token + \
             work.bank_tokens * bank
@@ -112,7 +113,8 @@ def plan(job: Job) -> str:
         ('sampling', f'{work.steps} steps x ' +
          (f'{len(windows)} windows x ' if len(windows) > 1 else '') +
          f'{work.evaluations} evaluations' +
-         (f', {work.batch} at once' if work.batch > 1 else '') +
+         (f', {work.batch} at once' if work.batch > 1
+          and work.packed is None else '') +
          ''.join(f', {saving}' for saving in work.savings)),
         ('stages', ', '.join(job.stages)),
         ('peak memory', f'text encoder {gib(memory.text_encoder)}, sampling '

@@ -47,6 +47,8 @@ class Work:
         savings: by what some of them are spared, in words.
         windows: in which a long result is computed.
         batch: samples in one evaluation.
+        packed: how many samples' tokens an evaluation has, where that is no
+            whole number.
         lead: latent frames before the video while it is sampled.
         bank_tokens: of the reference that each block keeps.
         notes: what the user should know.
@@ -66,6 +68,7 @@ class Work:
     before: tuple[str, ...] = ()
     windows: WindowConfig = OFF
     batch: int = 1
+    packed: float | None = None
     lead: int = 0
     bank_tokens: int = 0
     notes: tuple[str, ...] = ()

@@ -20,10 +20,11 @@ from wan.utils.program import Parser, run_program
 from wan.utils.record import check_writable
 
 from ..judge import WEIGHTS
+from .costs import select
 from .pairs import SEEDS
 from .plots import require_matplotlib, write_plots
 from .report import score, write_csv, write_sheets, write_table
-from .rows import QUICK, Row, select
+from .rows import QUICK, Row
 from .run import run
 from .store import Setup
 

@@ -236,6 +236,10 @@ class PairEditor:
                 branches, slots, sparse=Sparse(inside, row.edit))
         v = counted(v, {name: share if name in EDITED else 1.
                         for name in branches}, self._spend)
+        lead, last = row.edit.ends()
+        denoiser = self.pipe.denoiser
+        v = row.step_cache.of(
+            v, denoiser, lead, denoiser.timestep(last), slots)
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)

@@ -5,12 +5,13 @@ Ablations change one setting of the reference at a time, starting from `REF`.
 """
 import hashlib
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
 from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
 from wan.sparse import DENSE, SparseConfig
+from wan.step_cache import NO_CACHE, StepCacheConfig
 from wan.utils.flags import names
 
 EDIT = EditConfig(
@@ -57,7 +58,7 @@ class Row:
         caption: 'full' or 'hidden', see `Pair.prompts`.
         mask: of the product: the 'true' one of the template, found by
             'velocity' or by 'words', or 'none'.
-        sparse: where it is evaluated.
+        sparse, step_cache: where, and in which steps, it is evaluated.
         control: whether it is run with the wrong photo too.
         against: the name of a row that it is compared with, pair by pair.
     """
@@ -70,6 +71,7 @@ class Row:
     caption: str = 'hidden'
     mask: str = 'true'
     sparse: SparseConfig = DENSE
+    step_cache: StepCacheConfig = NO_CACHE
     control: bool = True
     against: str = ''
 
@@ -244,54 +246,3 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
 }
 VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
 GRID = MAIN + VARIED
-
-
-RECIPES = {'text': FULL, 'bank': PLAIN, 'best': BEST}
-MARGINS = (0, 1, 2)
-
-
-def _sparse(recipe: str, mask: str, margins: Iterable[int]) -> Iterator[Row]:
-    r"""An edit of all tokens, and of some, each against the first."""
-    base, given = RECIPES[recipe], {'true': 'given', 'velocity': 'found'}[mask]
-    full = replace(
-        base, name=f'sparse={recipe}.{given}.full', mask=mask, control=False,
-        title=f'{recipe}, mask {given}: all tokens',
-        edit=replace(base.edit, composite=True))
-    yield full
-    for margin in margins:
-        yield replace(
-            full, name=f'sparse={recipe}.{given}.{margin}', against=full.name,
-            title=f'{recipe}, mask {given}: margin {margin}',
-            sparse=SparseConfig('share', margin))
-
-
-# What is saved, and what it costs in quality.
-COSTS: dict[str, tuple[Row, ...]] = {
-    'sparse': tuple(
-        row for mask, margins in (('true', MARGINS), ('velocity', (0, 1)))
-        for recipe in RECIPES for row in _sparse(recipe, mask, margins)),
-}
-
-
-def select(text: str) -> tuple[Row, ...]:
-    r"""The rows that `--rows` names.
-
-    'main', 'ablations', 'grid' (both), or names of rows. The name of an
-    ablation ('c', 'rope', ...) stands for all of its rows, and so does that
-    of a comparison of costs ('sparse').
-
-    Raises:
-        ValueError: a name that no row has.
-    """
-    sets = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS,
-            **COSTS, **{row.name: (row,) for rows in (GRID, *COSTS.values())
-                        for row in rows}}
-    chosen: dict[str, Row] = {}
-    for name in text.split(','):
-        if name.strip() not in sets:
-            short = ', '.join(known for known in sets if '=' not in known)
-            raise ValueError(
-                f'--rows has {name.strip()!r}; allowed: {short}, or a row of '
-                'an ablation, such as c=0.1.')
-        chosen |= {row.name: row for row in sets[name.strip()]}
-    return tuple(chosen.values())
