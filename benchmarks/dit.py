@@ -50,14 +50,19 @@ def attend_by(args) -> Callable[..., torch.Tensor]:
     return Runtime(attention=args.backend).resolved().attend
 
 
-def build(args, dtype, device) -> WanModel:
+def empty(args) -> WanModel:
+    r"""On the meta device, where work is counted and not done."""
     config = WAN_CONFIGS[args.config]
     sizes = {
         name: getattr(args, name) or config[name]
         for name in ('dim', 'ffn_dim', 'num_heads', 'num_layers')}
     sizes['num_layers'] = min(sizes['num_layers'], args.layers_limit)
     with torch.device('meta'):
-        model = WanModel(text_len=config.text_len, **sizes)
+        return WanModel(text_len=config.text_len, **sizes)
+
+
+def build(args, dtype, device) -> WanModel:
+    model = empty(args)
     model.to_empty(device=device)
     generator = torch.Generator(device).manual_seed(0)
     for key, weight in model.named_parameters():

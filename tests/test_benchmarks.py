@@ -3,7 +3,7 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import distributed, dit, refdrop, scaling, vae
+from benchmarks import distributed, dit, refdrop, scaling, sparse, vae
 from benchmarks.distributed_work import Layout
 from benchmarks.scaling import Evaluation, Machine
 from wan.configs import WAN_CONFIGS
@@ -181,3 +181,18 @@ def test_memory_of_one_card(config, size, gib):
     bank = 2 * 2 * one.sizes.dim * one.sizes.num_layers * kept
     assert (one.memory(Mesh()) + bank) / 2**30 == pytest.approx(gib, rel=.02)
     assert one.memory(Mesh(ulysses=4), True) < .5 * one.memory(Mesh())
+
+
+def test_a_step_of_some_tokens_has_its_share_of_the_flops(argv, capsys):
+    argv(*SMALL)
+    args = dit.parse_args(sparse.__doc__)
+    counted = {}
+    for args.layers_limit in 1, 2:
+        counted[args.layers_limit] = sparse.counted(args)
+    one, two = counted.values()
+    # 36 tokens: 18, 9 and (for a tenth) 4 of them.
+    block = two[0] - one[0]
+    for share, few, some in zip((1, .5, .25, 4 / 36), one, two, strict=True):
+        assert some - few == pytest.approx(block * (1 + 2 * share) / 3)
+    sparse.main()
+    assert "| the edit's tokens 25%, fp32 " in capsys.readouterr().out

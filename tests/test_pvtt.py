@@ -276,7 +276,8 @@ def test_a_larger_pull_ends_nearer_to_the_collage(pipe, clip):
     far, near = (
         edit(pipe, clip, collage_zeta_scale=pull, **given)
         for pull in (.1, .9))
-    assert near.used == {'mask': True, 'reference': False, 'collage': True}
+    assert near.used == {'mask': True, 'reference': False, 'collage': True,
+                         'sparse': False}
     assert (near.video - pasted).abs().mean() \
         < .8 * (far.video - pasted).abs().mean()
     off = edit(pipe, clip, collage_zeta_scale=0., **given)

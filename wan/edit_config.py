@@ -103,6 +103,12 @@ class EditConfig:
         return edit_sigmas(
             self.sample_steps, self.sample_shift, self.strength)
 
+    def ends(self, reverse: bool = False) -> tuple[str, float]:
+        r"""The branch that leads a step, and the sigma of the last one."""
+        sigmas = self.sigmas.tolist()
+        return (EDIT_METHODS[self.edit_method].branches[0],
+                sigmas[0] if reverse else sigmas[-2])
+
     def zeta(
         self, cells: Tensor | None = None, collage: bool = False
     ) -> float | Tensor:

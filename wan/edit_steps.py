@@ -34,6 +34,7 @@ from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
 from .refdrop.reading import Reader
+from .sparse import Sparse
 from .utils.kept import NOTHING_KEPT, Kept
 from .utils.progress import Progress
 from .velocity import Slots, Velocity, at_sigma, behind
@@ -353,6 +354,7 @@ class EditSteps(WanPipeline):
         lead: torch.Tensor | None = None,
         seed: int = 0,
         windows: Sequence[slice] = WHOLE,
+        sparse: Sparse | None = None,
     ) -> Velocity:
         r"""The velocities of an edit's branches, see `wan.velocity`.
 
@@ -360,7 +362,10 @@ class EditSteps(WanPipeline):
             conditions: of each branch.
             lead: see `Seen`; `seed` is that of its noise.
             windows: of a long clip, see `in_windows`.
+            sparse: evaluates the edit on some tokens; None on all.
         """
+        if sparse is not None:
+            return sparse.velocity(self.denoiser, conditions, slots, windows)
         v = self.team.spread(
             in_windows(self.denoiser, conditions, windows, slots, batch))
         if lead is None:

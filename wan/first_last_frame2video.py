@@ -3,6 +3,7 @@ import torch
 from PIL import Image, ImageOps
 
 from .given_frames import FramePipeline
+from .step_cache import NO_CACHE, StepCacheConfig
 from .utils.image import on_white
 from .utils.progress import Progress
 
@@ -30,6 +31,7 @@ class WanFLF2V(FramePipeline):
         seed: int = -1,
         offload_model: bool = True,
         *,
+        step_cache: StepCacheConfig = NO_CACHE,
         progress: Progress | None = None,
     ) -> torch.Tensor | None:
         r"""Generate a video from a prompt and its first and last frame.
@@ -50,6 +52,7 @@ class WanFLF2V(FramePipeline):
             seed: of the noise; negative draws one.
             offload_model: keep transformer, text and image encoder off the
                 device while they do not run.
+            step_cache: which steps are evaluated.
             progress: told of stages and steps; can cancel.
 
         Returns:
@@ -72,7 +75,7 @@ class WanFLF2V(FramePipeline):
              'uncond': n_prompt or self.sample_neg_prompt},
             max_area, frame_num, seed, offload_model, progress,
             guide_scale=guide_scale, solver=sample_solver,
-            steps=sampling_steps, shift=shift)
+            steps=sampling_steps, shift=shift, step_cache=step_cache)
 
 
 def check_room(frame_num: int) -> None:

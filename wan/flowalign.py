@@ -135,6 +135,13 @@ def flowalign(
         callback)
 
 
+def source_velocity(v: Mapping[str, Tensor], src_guide_scale: float) -> Tensor:
+    r"""v_q of a step: the source's, guided where the null prompt is asked."""
+    if 'q_null' not in v:
+        return v['q']
+    return guided(v['q'], v['q_null'], src_guide_scale)
+
+
 def flowedit(
     z_src: Tensor, velocity: Velocity, sigmas: Sigmas,
     generator: torch.Generator, *, guide_scale: float,
@@ -150,7 +157,7 @@ def flowedit(
     keys, edit = _guidance('p_null', guide_scale, ref_guide_scale)
 
     def update(q, p, v, sigma, sigma_next):
-        v_q = guided(v['q'], v['q_null'], src_guide_scale)
+        v_q = source_velocity(v, src_guide_scale)
         return (sigma_next - sigma) * (edit(v) - v_q)
 
     return _coupled(

@@ -21,6 +21,7 @@ from .modules.t5 import T5EncoderModel
 from .modules.vae import WanVAE
 from .runtime import Runtime
 from .samplers import denoise, make_scheduler
+from .step_cache import NO_CACHE, StepCacheConfig
 from .team import ALONE, Alone
 from .utils import disk
 from .utils.checkpoint import check_checkpoint, find_weights
@@ -307,6 +308,7 @@ class WanPipeline:
         offload_model: bool,
         progress: Progress,
         windows: WindowConfig = OFF,
+        step_cache: StepCacheConfig = NO_CACHE,
         **given,
     ) -> torch.Tensor:
         r"""Noise [C, T, h, w] to a clean latent.
@@ -316,6 +318,7 @@ class WanPipeline:
             guide_scale: classifier-free guidance scale; 1 is without.
             solver, steps, shift: see `make_scheduler`.
             windows: of a long clip, to models that are given text alone.
+            step_cache: which steps are evaluated.
             given: see `condition`; goes to the model with either prompt.
         """
         scheduler, timesteps = make_scheduler(
@@ -326,8 +329,10 @@ class WanPipeline:
                 name: self.condition(embedding, **given)
                 for name, embedding in embeddings.items()
             }, windows.of(noise.size(1)))
+            v = step_cache.of(
+                self.team.spread(v), self.denoiser, 'cond', timesteps[-1])
             return denoise(
-                classifier_free(self.team.spread(v), guide_scale), noise,
+                classifier_free(v, guide_scale), noise,
                 scheduler, timesteps,
                 callback=lambda i, n, x: step(i + 1, n, x))
 

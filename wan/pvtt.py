@@ -19,6 +19,8 @@ from .product.locate import doubts
 from .product.masks import Region, composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
+from .sparse import DENSE, Sparse, SparseConfig
+from .step_cache import NO_CACHE, StepCacheConfig
 from .utils.kept import NOTHING_KEPT, Kept
 from .utils.progress import Progress
 from .windows import OFF, WindowConfig
@@ -39,7 +41,8 @@ class PVTTResult:
             can do for the background; None if it was not asked for.
         region: where the edit may have changed it; None is everywhere.
         edit, ref: the settings, with what was left out filled in.
-        used: whether 'mask', 'reference' and 'collage' had a part in it.
+        used: whether 'mask', 'reference', 'collage' and 'sparse' branches
+            had a part in it.
         notes: what the user should know.
     """
     video: torch.Tensor
@@ -82,6 +85,8 @@ class WanPVTT(EditSteps):
         context_scale: float = 1.0,
         windows: WindowConfig = OFF,
         finding: Finding = AUTO,
+        sparse: SparseConfig = DENSE,
+        step_cache: StepCacheConfig = NO_CACHE,
         round_trip: bool = False,
         kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
@@ -117,6 +122,9 @@ class WanPVTT(EditSteps):
             windows: in which a template longer than the model's clips is
                 edited; of a text-to-video checkpoint.
             finding: how the product is looked for, if `src_mask` is not given.
+            sparse: where the edit is evaluated; of all checkpoints but
+                vace's, by one process, with a method of `wan.sparse.ABLE`.
+            step_cache: which steps are evaluated.
             round_trip: decode the template too, to measure against: as much
                 time again as the result takes.
             kept: encoded prompts and templates of earlier runs, which are
@@ -162,11 +170,13 @@ class WanPVTT(EditSteps):
                     scene, edit, products, sight.finding, parts, progress,
                     finding)
                 seen = sight.seen(region)
+            inside = sparse.inside(region, self.patch_size)
             latent = self._edited(
                 scene, edit, ref, photos, region, goal, start, seen, parts,
-                progress)
+                progress, inside, step_cache)
         used = {'mask': region is not None and region.limits,
-                'reference': photos is not None, 'collage': goal is not None}
+                'reference': photos is not None, 'collage': goal is not None,
+                'sparse': inside is not None}
         del photos  # may hold a bank, whose memory decoding needs
         video = self.decode(latent, progress)
         back = self.decode(scene.latent, progress) if round_trip else None
@@ -234,7 +244,7 @@ class WanPVTT(EditSteps):
 
     def _edited(
             self, scene, edit, ref, photos, region, goal, start, seen,
-            windows, progress):
+            windows, progress, inside, step_cache):
         r"""The edited latent.
 
         No name outlives this: decoding needs the memory.
@@ -244,7 +254,11 @@ class WanPVTT(EditSteps):
             scene, photos, conditions, edit, ref, region, progress, seen.lead)
         v = self.velocity(
             conditions.of_branches(edit.edit_method, seen), slots,
-            edit.batch_branches, seen.lead, scene.seed, windows)
+            edit.batch_branches, seen.lead, scene.seed, windows,
+            None if inside is None else Sparse(inside, edit))
+        lead, last = edit.ends(start is not None)
+        v = step_cache.of(
+            v, self.denoiser, lead, self.denoiser.timestep(last), slots)
         return self.edit(
             scene, v, edit, progress, region, goal, start,
             None if slots is None else ref.own_guidance)

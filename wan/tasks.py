@@ -33,15 +33,18 @@ from .jobs.vace import (
     save_vace,
 )
 from .pvtt import WanPVTT
+from .step_cache import StepCacheConfig
 from .text2video import WanT2V
 from .utils.image import IMAGE_SUFFIXES
 from .utils.video_writer import VIDEO_SUFFIXES
 from .vace import WanVace
 from .windows import WindowConfig
 
+SAMPLING = (TextSettings, StepCacheConfig)
+
 _TEXT_TO_VIDEO = Task(
     pipeline=WanT2V, model_types=('t2v',),
-    settings=(TextSettings, WindowConfig, ExtensionSettings),
+    settings=(*SAMPLING, WindowConfig, ExtensionSettings),
     prepare=prepare_long_video, run=run_text, save=save_video,
     suffixes=VIDEO_SUFFIXES, before=extended,
     defaults=text_defaults(
@@ -50,26 +53,26 @@ _TEXT_TO_VIDEO = Task(
 
 _TEXT_TO_IMAGE = Task(
     pipeline=WanT2V, model_types=('t2v',),
-    settings=(TextSettings, ExtensionSettings), prepare=prepare_image,
+    settings=(*SAMPLING, ExtensionSettings), prepare=prepare_image,
     run=run_text, save=save_image, suffixes=IMAGE_SUFFIXES, before=extended,
     defaults=text_defaults(prompt='一个朴素端庄的美人', frame_num=1))
 
 _IMAGE_TO_VIDEO = Task(
     pipeline=WanI2V, model_types=('i2v',),
-    settings=(ImageSettings, TextSettings, ExtensionSettings),
+    settings=(ImageSettings, *SAMPLING, ExtensionSettings),
     prepare=prepare_from_image, run=run_images, save=save_video,
     suffixes=VIDEO_SUFFIXES, before=extended, defaults=image_defaults)
 
 _FRAMES_TO_VIDEO = Task(
     pipeline=WanFLF2V, model_types=('flf2v',),
-    settings=(EndSettings, TextSettings, ExtensionSettings),
+    settings=(EndSettings, *SAMPLING, ExtensionSettings),
     prepare=prepare_between, run=run_images, save=save_video,
     suffixes=VIDEO_SUFFIXES, before=extended,
     defaults=text_defaults(frame_num=81, sample_shift=16.0))
 
 _CONTROLLED_VIDEO = Task(
     pipeline=WanVace, model_types=('vace',),
-    settings=(TextSettings, VaceSettings, ExtensionSettings),
+    settings=(*SAMPLING, VaceSettings, ExtensionSettings),
     prepare=prepare_vace, run=run_vace, save=save_vace, before=extended,
     suffixes=VIDEO_SUFFIXES,
     defaults=text_defaults(frame_num=81, sample_shift=16.0))

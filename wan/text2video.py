@@ -2,6 +2,7 @@ r"""Text to video, and text to image as a video of one frame."""
 import torch
 
 from .pipeline import WanPipeline
+from .step_cache import NO_CACHE, StepCacheConfig
 from .utils.progress import Progress
 from .windows import OFF, WindowConfig
 
@@ -23,6 +24,7 @@ class WanT2V(WanPipeline):
         offload_model: bool = True,
         *,
         windows: WindowConfig = OFF,
+        step_cache: StepCacheConfig = NO_CACHE,
         progress: Progress | None = None,
     ) -> torch.Tensor | None:
         r"""Generate a video from a prompt.
@@ -40,6 +42,7 @@ class WanT2V(WanPipeline):
             offload_model: keep transformer and text encoder off the device
                 while they do not run.
             windows: in which a clip longer than the model's is made.
+            step_cache: which steps are evaluated.
             progress: told of stages and steps; can cancel.
 
         Returns:
@@ -58,5 +61,5 @@ class WanT2V(WanPipeline):
         latent = self.sample(
             self.encode_text(prompts, offload_model, progress), guide_scale,
             noise, sample_solver, sampling_steps, shift, offload_model,
-            progress, windows)
+            progress, windows, step_cache)
         return self.decode(latent, progress)

@@ -6,6 +6,7 @@ from easydict import EasyDict
 
 from .modules.vae import WanVAE
 from .pipeline import WanPipeline
+from .step_cache import NO_CACHE, StepCacheConfig
 from .utils.image import as_clip, read_image
 from .utils.progress import Progress
 from .utils.vace_processor import VaceVideoProcessor, prepare_source
@@ -147,6 +148,7 @@ class WanVace(WanPipeline):
         seed: int = -1,
         offload_model: bool = True,
         *,
+        step_cache: StepCacheConfig = NO_CACHE,
         progress: Progress | None = None,
     ) -> torch.Tensor | None:
         r"""Generate a video from a prompt and a context.
@@ -161,7 +163,7 @@ class WanVace(WanPipeline):
                 `prepare_source` made of such values.
             context_scale: weight of the context; 0 is without.
             shift, sample_solver, sampling_steps, guide_scale, n_prompt, seed,
-                offload_model, progress: see `WanT2V.generate`.
+                offload_model, step_cache, progress: see `WanT2V.generate`.
 
         Returns:
             [3, 4n + 1, H, W] in [-1, 1]; None on other ranks.
@@ -193,8 +195,8 @@ class WanVace(WanPipeline):
                 self.vace_encode_masks(masks, images))
         latent = self.sample(
             embeddings, guide_scale, noise, sample_solver, sampling_steps,
-            shift, offload_model, progress, vace_context=context,
-            vace_context_scale=context_scale)
+            shift, offload_model, progress, step_cache=step_cache,
+            vace_context=context, vace_context_scale=context_scale)
         return self.decode(latent[:, lead:], progress)
 
     def _checked(self, frames, masks, ref_images, references):

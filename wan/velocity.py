@@ -44,6 +44,9 @@ class Slots(Protocol):
     def part(self, frames: slice) -> 'Slots':
         r"""The same for some of the video's latent frames alone."""
 
+    def at(self, tokens: Tensor) -> 'Slots':
+        r"""The same for some of the video's tokens alone, [n], rising."""
+
 
 class Denoiser:
     r"""A model, and how it is called.
@@ -75,6 +78,11 @@ class Denoiser:
     def alone(self) -> 'Denoiser':
         r"""The same with all tokens in every process, for a few of them."""
         return Denoiser(self.model, self.num_train_timesteps, self.attend)
+
+    def sharing(self, share: Share) -> 'Denoiser':
+        r"""The same with another share of the tokens, in this process."""
+        return Denoiser(
+            self.model, self.num_train_timesteps, self.attend, share=share)
 
     def timestep(self, sigma: float) -> float:
         r"""The model's timestep at a sigma in [0, 1]."""

@@ -17,6 +17,7 @@ from wan.refdrop.config import RefConfig
 from wan.refdrop.photos import Photos
 from wan.runtime import Runtime
 from wan.samplers import denoise, make_scheduler
+from wan.sparse import Sparse, SparseConfig
 from wan.utils.progress import Progress
 from wan.velocity import Denoiser, classifier_free, velocity
 from wan.windows import cut
@@ -108,7 +109,7 @@ def photos(shape, count, noised):
 
 def edited(
         pipe, shape, ref=None, words=None, find=False, lead=None,
-        window=None, **options):
+        window=None, sparse=False, **options):
     r"""The latent after every step."""
     seen, told = scene(shape), []
     edit = EditConfig(**{
@@ -129,7 +130,9 @@ def edited(
             seen, photos(shape, len(ref.ref_c), ref.ref_noised), conditions,
             edit, ref, region, progress, lead)
     v = pipe.velocity(conditions.of_branches(edit.edit_method), slots,
-                      edit.batch_branches, lead, seen.seed, windows)
+                      edit.batch_branches, lead, seen.seed, windows,
+                      Sparse(SparseConfig('share').inside(
+                          region, pipe.patch_size), edit) if sparse else None)
     pipe.edit(seen, v, edit, progress, region,
               ref_guide_scale=None if ref is None else ref.own_guidance)
     return torch.stack([x for x in told if x is not None])
@@ -173,6 +176,13 @@ def sampled(groups, fsdp, kind, shape):
         *make_scheduler('unipc', 3, 5., torch.device('cpu')),
         callback=lambda i, n, x: seen.append(x))
     return torch.stack(seen)
+
+
+def sparse_edits(groups, fsdp=False):
+    r"""Of some tokens, with and without a photo."""
+    pipe = steps_of(groups, fsdp)
+    return [edited(pipe, SMALL, sparse=True, **more)
+            for more in ({}, {'ref': {}, 'window': 2})]
 
 
 def edits(groups, fsdp=False, shapes=(SMALL, ODD)):

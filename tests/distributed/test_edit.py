@@ -6,6 +6,7 @@ from tests.distributed.editing import (
     edits,
     everything,
     settings,
+    sparse_edits,
 )
 from tests.distributed.pool import run, same, single
 from tests.goldens import relative_error
@@ -28,6 +29,12 @@ LAYOUTS = {
 @pytest.fixture(scope='module')
 def alone():
     return everything(None)
+
+
+def test_spread_weights_edit_only_what_changes(tmp_path, parity):
+    got = same(run(sparse_edits, single(2), tmp_path, True))
+    parity('FSDP2: sparse',
+           max(map(relative_error, got, sparse_edits(None))), LIMIT)
 
 
 @pytest.mark.parametrize('layout', LAYOUTS)

@@ -10,14 +10,18 @@ import pytest
 import torch
 
 from wan.edit_config import PRESETS, EditConfig
+from wan.product.filters import dilate
 from wan.product.photo import Product
 from wan.refdrop.bank import capture
 from wan.refdrop.config import RefConfig
+from wan.sparse import DENSE
+from wan.step_cache import NO_CACHE
 from wan.synth import captions, visible_mask
 from wan.synth.bench import __main__ as command
-from wan.synth.bench import plots
+from wan.synth.bench import cached_sampling, plots
 from wan.synth.bench import run as running
 from wan.synth.bench.attempt import AttemptSlots
+from wan.synth.bench.costs import COSTS, select
 from wan.synth.bench.edit import PairEditor
 from wan.synth.bench.pairs import make_pair
 from wan.synth.bench.report import CONTROL, Score, score, write_csv, write_table
@@ -31,12 +35,13 @@ from wan.synth.bench.rows import (
     PLAIN,
     QUICK,
     Row,
-    select,
     unmasked,
 )
 from wan.synth.bench.run import run
 from wan.synth.bench.stats import Interval
 from wan.synth.bench.store import (
+    CONFIG,
+    RUNTIME,
     SHOWN_FRAMES,
     Setup,
     read_results,
@@ -449,3 +454,68 @@ def test_without_matplotlib_nothing_is_run(
 def test_a_row_without_a_photo_has_no_control():
     assert Row('x', 'x').photos == ('none',)
     assert PLAIN.photos == ('right', 'wrong')
+
+
+def test_rows_of_costs_are_compared_with_the_whole():
+    for name, rows in COSTS.items():
+        known = {row.name: row for row in rows}
+        assert select(name) == rows and len(known) == len(rows)
+        for row in rows:
+            assert row.edit.composite and len(row.photos) == 1
+            if row.against:
+                full = known[row.against]
+                assert not full.against and full.edit == row.edit
+                assert (full.sparse, full.step_cache) == (DENSE, NO_CACHE)
+                assert (row.sparse, row.step_cache) != (DENSE, NO_CACHE)
+    assert len({row.key() for row in COSTS['sparse']}) == len(COSTS['sparse'])
+
+
+@pytest.mark.parametrize('name, spent', [
+    ('sparse=best.given.full', 6.), ('step_cache=best.1', 6.)])
+def test_an_edit_costs_its_evaluations(editor, name, spent):
+    r"""Two steps of three branches: the first and the last are evaluated."""
+    row = short(*select(name))
+    editor.run(row, 'right')
+    assert editor.spent == spent
+
+
+def test_a_sparse_edit_costs_its_share(editor):
+    row, full = (short(*select(f'sparse=best.given.{x}'))
+                 for x in ('0', 'full'))
+    out = editor.run(row, 'right')
+    region, _ = editor.place(row, 'right')
+    share = row.sparse.inside(region, (1, 2, 2)).float().mean().item()
+    assert editor.spent == pytest.approx(2 * (1 + 2 * share)) and share < .9
+    assert editor.measure(out)['evaluations'] == editor.spent
+    # And outside of the mask both are the template.
+    seen = region.pixels(editor.source.shape[1:])
+    far = dilate(seen, 16) == 0
+    assert torch.equal(out[:, far], editor.run(full, 'right')[:, far])
+
+
+def test_a_row_is_compared_pair_by_pair(tmp_path, setup):
+    def values(error, evaluations):
+        return {'product_error': error, 'evaluations': evaluations}
+
+    full, few = COSTS['sparse'][:2]
+    base = {(0, 'none'): values(.2, 54.), (1, 'none'): values(.4, 54.)}
+    found = score(few, {(0, 'none'): values(.23, 30.),
+                        (1, 'none'): values(.41, 26.)}, base)
+    assert found.less['product_error'].mean == pytest.approx(.02)
+    write_table(tmp_path / 'table.md', [score(full, base), found], setup, 2)
+    assert f'| `{few.name}` | {few.title} | 28.0 | 54.0 | 0.0200 [0.0100, ' \
+        '0.0300] |' in (tmp_path / 'table.md').read_text()
+
+
+def test_a_sampling_with_a_cache_is_measured(checkpoint, monkeypatch):
+    monkeypatch.setattr(cached_sampling, 'STEPS', 6)
+    monkeypatch.setattr(cached_sampling, 'THRESHOLDS', (0., 1.))
+    clip = replace(make_pair(0).clip, frames=1)
+    with torch.random.fork_rng():
+        judge = Judge()
+    pipe = cached_sampling.Counted(CONFIG, checkpoint, runtime=RUNTIME)
+    found = cached_sampling.measured(pipe, judge, clip, 0)
+    assert found[0.]['PSNR'] == 99. and found[0.]['evaluations'] == 1.
+    assert found[1.]['evaluations'] < 1 and found[1.]['PSNR'] < 99.
+    lines = cached_sampling.table([found])
+    assert len(lines) == 4 and lines[2].startswith('| 0 | 1.00 [1.00, 1.00]')

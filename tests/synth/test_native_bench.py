@@ -9,6 +9,7 @@ from wan.jobs.checkpoint import embedded_checkpoint
 from wan.synth import TUNE_SEEDS
 from wan.synth.bench import __main__ as command
 from wan.synth.bench import run as running
+from wan.synth.bench.costs import select
 from wan.synth.bench.measures import product_error
 from wan.synth.bench.native_edit import NativeEditor
 from wan.synth.bench.native_measures import iou, seam
@@ -27,7 +28,6 @@ from wan.synth.bench.native_rows import (
     NativeRow,
 )
 from wan.synth.bench.pairs import make_native_pair
-from wan.synth.bench.rows import select
 from wan.synth.bench.run import run
 from wan.synth.bench.store import Setup
 

@@ -13,6 +13,7 @@ from ..product.locate import doubts
 from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
+from ..step_cache import StepCacheConfig
 from ..utils.kept import NOTHING_KEPT
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
@@ -47,6 +48,7 @@ from .edit_settings import (
     check_shown,
     preset_notes,
 )
+from .edit_sparse import SparseTokens, resolved_sparse
 from .settings import Settings, idle_notes
 from .shot import Shot, long_windows, read_shot, shot_hint, told
 from .task import Job, Work
@@ -99,6 +101,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         if options.use_reference else ((), [])
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     check_shown(settings, checkpoint.model.model_type, bool(products))
+    sparse = resolved_sparse(
+        settings, checkpoint.model.model_type, edit.edit_method)
     check_words(inputs, checkpoint)
     images = shown_photos(products, ref)
     before, idle = extension.prepared(settings, images)
@@ -109,7 +113,7 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     facts = Facts(
         inputs, options, edit, ref, settings[OutputSettings],
         pastes(edit, products, options.use_mask), settings[MaskConfig],
-        settings[CutoutConfig])
+        settings[CutoutConfig], sparse)
     read = _read_native if facts.output.native else _read_model
     data, frames, settings, more = read(
         settings, facts, info, size, checkpoint)
@@ -128,13 +132,18 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
         check_bank(settings, checkpoint, products, size)
     evaluations = len(facts.method.branches) + (
         reads and ref.own_guidance is not None)
+    tokens = SparseTokens.of(
+        sparse, edit, data.shot.known_mask() if data.shot else data.mask,
+        checkpoint, size)
     return Work(
         settings.updated(
-            edit, replace(inputs, size=size_name, frame_num=frames)),
+            edit, sparse, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
         _stages(facts, masked is not None, reads,
                 checkpoint.model.needs_image), steps, evaluations,
+        (*tokens.savings, *settings[StepCacheConfig].savings),
         windows=windows, batch=evaluations if edit.batch_branches else 1,
+        packed=tokens.packed(evaluations),
         bank_tokens=reads * len(products) * checkpoint.tokens(size, 1),
         lead=len(products) if checkpoint.model.model_type == 'vace' else 0,
         before=before, notes=tuple(notes), images=images,

@@ -8,6 +8,8 @@ import torch
 from ..edit_config import EditConfig
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
+from ..sparse import SparseConfig
+from ..step_cache import StepCacheConfig
 from ..utils.kept import Kept
 from ..utils.progress import Progress
 from .edit_settings import EditInputs, EditOptions
@@ -61,7 +63,8 @@ def called(
         ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
         ref_bank=options.ref_bank, reverse_from=data.reverse_from,
         frames=frames, context_scale=options.context_scale,
-        finding=data.finding,
+        finding=data.finding, sparse=job.settings[SparseConfig],
+        step_cache=job.settings[StepCacheConfig],
         round_trip=options.measure and options.measure_ceiling
         and data.shot is None, **common(job, kept, progress))
     if result is None:  # another process has it

@@ -7,6 +7,8 @@ from ..configs import SIZE_CONFIGS
 from ..edit_config import PRESETS, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
+from ..sparse import DENSE, SparseConfig
+from ..step_cache import StepCacheConfig
 from ..utils.flags import (
     check_choices,
     choice,
@@ -114,7 +116,8 @@ class EditOptions:
 
 EDIT_SETTINGS = (
     EditInputs, OutputSettings, EditOptions, MaskConfig, CutoutConfig,
-    EditConfig, RefConfig, WindowConfig, ExtensionSettings)
+    EditConfig, RefConfig, WindowConfig, SparseConfig, StepCacheConfig,
+    ExtensionSettings)
 
 # The sections and the names of the original experiment files, and ours.
 EXPERIMENT = {
@@ -123,7 +126,8 @@ EXPERIMENT = {
                     WindowConfig, ExtensionSettings)),
         {'video_path': 'src_video'}),
     'flowalign': Section(
-        (*names(EditOptions, EditConfig, RefConfig), 'base_seed'), {
+        (*names(EditOptions, EditConfig, RefConfig, SparseConfig,
+                StepCacheConfig), 'base_seed'), {
             'target_guidance_scale': 'sample_guide_scale',
             'zeta_scale': 'fg_zeta_scale',
             'flag_attnmask': 'use_mask',
@@ -147,6 +151,7 @@ class Facts(NamedTuple):
 
     Args:
         collage: whether the edit is pulled toward one.
+        sparse: where it is evaluated.
     """
     inputs: EditInputs
     options: EditOptions
@@ -156,6 +161,7 @@ class Facts(NamedTuple):
     collage: bool
     masks: MaskConfig
     cutout: CutoutConfig
+    sparse: SparseConfig = DENSE
 
     @property
     def method(self) -> EditMethod:
@@ -203,6 +209,10 @@ IDLE = (
     Idle(('src_guide_scale',),
          lambda f: 'src_guide_scale' not in f.method.options,
          'only flowedit guides the source'),
+    Idle(('sparse_margin',), lambda f: f.sparse.sparse == 'off',
+         'all tokens are evaluated (sparse off)'),
+    Idle(('batch_branches',), lambda f: f.sparse.sparse == 'share',
+         'sparse share evaluates all branches at once'),
     Idle(('n_prompt',), lambda f: not any(
         BRANCHES[name].prompt == 'null' for name in f.method.branches),
          "flowalign's negative is source_prompt"),

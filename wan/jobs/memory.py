@@ -127,7 +127,8 @@ class Memory:
         r"""The weights, a step's samples, and the reference they read."""
         work, runtime = self.job.work, self.job.runtime
         model, item = self.job.checkpoint.model, self._itemsize
-        tokens = work.batch * self.job.tokens // runtime.sp_size
+        samples = work.batch if work.packed is None else work.packed
+        tokens = int(samples * self.job.tokens) // runtime.sp_size
         layer = 2 * model.dim * item
         texts = PROMPTS * model.text_len * model.num_layers \
             if runtime.cache_text else 0

@@ -68,7 +68,9 @@ def plan(job: Job) -> str:
         ('sampling', f'{work.steps} steps x ' +
          (f'{len(windows)} windows x ' if len(windows) > 1 else '') +
          f'{work.evaluations} evaluations' +
-         (f', {work.batch} at once' if work.batch > 1 else '')),
+         (f', {work.batch} at once' if work.batch > 1
+          and work.packed is None else '') +
+         ''.join(f', {saving}' for saving in work.savings)),
         ('stages', ', '.join(job.stages)),
         ('peak memory', ', '.join(
             f'{name} {gib(size)}' for name, size in memory.stages.items()) +

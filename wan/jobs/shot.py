@@ -178,6 +178,12 @@ class Shot:
             resized(frame, size)
             for frame in self.mask.frames(len(self.frames))])
 
+    def known_mask(self) -> torch.Tensor | None:
+        r"""What `masked` gives, about, as far as it is known by now."""
+        if self.mask is None or self.view is None:
+            return None
+        return self.inside(self.coarse(), self.view)
+
     def outside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
         r"""A mask [F, h, w] that was found in a view, of the whole template,
         small: [F, h', w']."""

@@ -44,8 +44,11 @@ class Work:
         before: stages that come before that.
         steps: of the sampling.
         evaluations: of the model in a step, and in each window.
+        savings: by what some of them are spared, in words.
         windows: in which a long result is computed.
         batch: samples in one evaluation.
+        packed: how many samples' tokens an evaluation has, where that is no
+            whole number.
         lead: latent frames before the video while it is sampled.
         bank_tokens: of the reference that each block keeps.
         notes: what the user should know.
@@ -64,9 +67,11 @@ class Work:
     stages: tuple[str, ...]
     steps: int
     evaluations: int
+    savings: tuple[str, ...] = ()
     before: tuple[str, ...] = ()
     windows: WindowConfig = OFF
     batch: int = 1
+    packed: float | None = None
     lead: int = 0
     bank_tokens: int = 0
     notes: tuple[str, ...] = ()

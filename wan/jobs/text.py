@@ -8,6 +8,7 @@ import torch
 
 from ..configs import SIZE_CONFIGS
 from ..samplers import SOLVERS
+from ..step_cache import StepCacheConfig
 from ..text2video import WanT2V
 from ..utils.ffmpeg import ffmpeg_exe
 from ..utils.flags import check_choices, choice, unbounded
@@ -139,6 +140,7 @@ def _prepared(
         settings.updated(text), size, text.frame_num, text.prompt,
         ('encode text', 'denoise', 'decode'), text.sample_steps,
         1 if text.sample_guide_scale == 1 else 2,
+        settings[StepCacheConfig].savings,
         before=before, notes=tuple(notes), images=tuple(images))
 
 
@@ -167,7 +169,8 @@ def sampling(job: Job) -> dict[str, object]:
         'guide_scale': text.sample_guide_scale,
         'n_prompt': negative(text.n_prompt),
         'seed': job.settings[JobSettings].base_seed,
-        'offload_model': job.runtime.offload_model}
+        'offload_model': job.runtime.offload_model,
+        'step_cache': job.settings[StepCacheConfig]}
 
 
 def negative(n_prompt: str | None) -> str:

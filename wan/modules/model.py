@@ -312,7 +312,7 @@ class WanModel(ModelMixin, ConfigMixin):
             ref: a reference slot, or None, for each block.
             cross: a slot of the cross-attention, or None, for each block.
             attend: computes every attention.
-            share: this process's share of the tokens; None has all of them.
+            share: the share of the tokens that is computed; None has all.
             inputs: further arguments of `embed`, where a model has them.
 
         Returns:
@@ -324,13 +324,14 @@ class WanModel(ModelMixin, ConfigMixin):
         """
         if not isinstance(context, TextKV):
             context = self.embed_context(context, clip_fea)
-        tokens = part = self.embed(x, t, seq_len, y, **inputs)
+        tokens = self.embed(x, t, seq_len, y, **inputs)
+        length = tokens.x.size(1)
         if share is not None:
-            part, attend = share.split(tokens, attend)
-        out = self.run_blocks(part, context, ref, cross, attend)
+            tokens, attend = share.split(tokens, attend)
+        out = self.run_blocks(tokens, context, ref, cross, attend)
         out = self.head(out, tokens.e)
         if share is not None:
-            out = share.gather(out, tokens.x.size(1))
+            out = share.gather(out, length)
         return self.unpatchify(out, tokens.grids)
 
     def embed(

@@ -21,16 +21,18 @@ T = TypeVar('T')
 
 
 class Share(Protocol):
-    r"""The tokens of a forward spread over processes."""
+    r"""The tokens of a forward spread over processes, or some left out."""
 
     def split(self, tokens: T, attend: Attend) -> tuple[T, Attend]:
         r"""This process's tokens, and how they attend to all of them."""
 
-    def gather(self, x: torch.Tensor, length: int) -> torch.Tensor:
-        r"""This process's [B, n, C] and all others' as [B, length, C]."""
+    def gather(
+        self, x: torch.Tensor, length: int
+    ) -> torch.Tensor | Sequence[torch.Tensor]:
+        r"""What is here, [B, n, C], and all others' as B [length, C]."""
 
-    def part(self, length: int) -> slice:
-        r"""Which of `length` tokens are this process's, padding left out."""
+    def part(self, length: int) -> slice | torch.Tensor:
+        r"""Which of `length` tokens are here, padding left out."""
 
     def total(self, x: torch.Tensor) -> torch.Tensor:
         r"""The sum over all processes."""

@@ -14,6 +14,7 @@ from typing import NamedTuple
 import torch
 
 from ..modules.attention import attention
+from ..modules.packing import Chosen
 from ..modules.rope import Grid, rotate
 from ..modules.slots import RefSlot, Share
 from .bank import Reference
@@ -159,8 +160,7 @@ def reading_slots(
         mask: [frames * rows * columns], true where c applies.
         boxes: [frames, 4], the product in each frame, for 'box'.
         attend: computes the attention.
-        share: this process's share of the tokens, which alone it reads for;
-            None has all of them.
+        share: of the tokens, which alone it reads for; None has all of them.
 
     Returns:
         None when nothing would be read, which is a plain forward.
@@ -177,14 +177,16 @@ def reading_slots(
         return None
     device = references[0].keys[0].device
     length = math.prod(grid)
-    tokens = slice(0, length) if share is None else share.part(length)
+    tokens = torch.arange(length, device=device)
+    if share is not None:
+        tokens = tokens[share.part(length)]
     index = torch.tensor(rows, device=device)
     # A whole batch is a view, not a copy.
     samples = slice(None) if len(rows) == len(reads) else index
-    where = samples, slice(0, tokens.stop - tokens.start)
+    where = samples, slice(0, len(tokens))
     if mask is not None:
-        own = mask[tokens].nonzero().flatten().to(device)
-        where, tokens = (index[:, None], own), own + tokens.start
+        own = mask.to(device)[tokens].nonzero().flatten()
+        where, tokens = (index[:, None], own), tokens[own]
     weights = [sum(config.ref_c)] * len(references) if config.joint \
         else config.ref_c
     views = [
@@ -262,6 +264,10 @@ class Reader:
             mask=None if mask is None
             else mask.view(self.grid)[frames].flatten(),
             boxes=None if boxes is None else boxes[frames])
+
+    def at(self, tokens: torch.Tensor) -> 'Reader':
+        r"""What reads the same bank in some of the video's tokens, [n]."""
+        return replace(self, share=Chosen(tokens))
 
     def reads(self, branch: str, t: float) -> bool:
         r"""Whether a branch reads at a timestep."""

@@ -23,13 +23,14 @@ from wan.utils.record import check_writable
 
 from ..judge import WEIGHTS
 from ..native import HEIGHT
+from .costs import select
 from .find import found, tell
 from .native_report import write_native_sheet, write_native_table
 from .native_rows import NATIVE_SETS
 from .pairs import SEEDS
 from .plots import require_matplotlib, write_plots
 from .report import score, write_csv, write_sheets, write_table
-from .rows import QUICK, Row, select
+from .rows import QUICK, Row
 from .run import run
 from .store import Setup
 
@@ -143,7 +144,8 @@ def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
         write_native_sheet(out / 'all.jpg', rows, setup, pairs)
         log.info('See %s', out)
         return
-    scores = [score(row, results[row.name]) for row in rows]
+    scores = [score(row, results[row.name], results.get(row.against))
+              for row in rows]
     write_table(out / 'table.md', scores, setup, pairs)
     write_plots(out, scores)
     write_sheets(out, rows, setup, pairs)

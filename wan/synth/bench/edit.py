@@ -1,6 +1,6 @@
 r"""Running a row on a pair, what rows have in common computed once."""
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from functools import cached_property
 
@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 from wan.conditioning import Condition
-from wan.edit_steps import EditSteps, Scene, pastes
+from wan.edit_steps import EDITED, EditSteps, Scene, pastes
 from wan.product.collage import collage
 from wan.product.masks import Region, composite
 from wan.product.photo import Product
+from wan.sparse import Sparse
 from wan.utils.progress import Progress
 from wan.velocity import Slots, Velocity
 
@@ -60,6 +61,23 @@ def remembered(
     return ask
 
 
+def counted(
+    v: Velocity, weights: Mapping[str, float], add: Callable[[float], None]
+) -> Velocity:
+    r"""A velocity that tells what each step costs.
+
+    Args:
+        weights: of each branch, its share of an evaluation of all tokens.
+        add: is told the sum over the branches that were asked for.
+    """
+
+    def ask(latents, t):
+        add(sum(weights[name] for name in latents))
+        return v(latents, t)
+
+    return ask
+
+
 def _digest(*tensors: Tensor) -> bytes:
     digest = hashlib.sha256()
     for tensor in tensors:
@@ -80,6 +98,8 @@ class PairEditor:
         self.pipe, self.pair = pipe, pair
         self.progress = Progress()
         self.answers: dict[bytes, Tensor] = {}
+        # Evaluations of all tokens that the last edit has cost.
+        self.spent = 0.
         self.masks: dict[tuple, Tensor | None] = {}
         self.places: dict[tuple, tuple[Region, Tensor | None]] = {}
 
@@ -120,6 +140,9 @@ class PairEditor:
                 self.progress)
         return scenes
 
+    def _spend(self, evaluations: float) -> None:
+        self.spent += evaluations
+
     @torch.no_grad()
     def run(self, row: Row, photo: str) -> Tensor:
         r"""The row's video [3, T, H, W] in [-1, 1].
@@ -127,6 +150,7 @@ class PairEditor:
         Args:
             photo: 'right' or 'wrong'; 'none' if the row reads none.
         """
+        self.spent = 0.
         if row.kind == 'copy':
             return self.source
         if row.kind in ('round_trip', 'ceiling'):
@@ -147,11 +171,11 @@ class PairEditor:
         return video
 
     def measure(self, row: Row, video: Tensor) -> dict[str, float]:
-        r"""The benchmark's measures of a row's video."""
+        r"""The benchmark's measures of the row's last edit, and its cost."""
         new, old, background = self.regions
         values = measure(
             video, self.truth, self.source, new, old, background)
-        return values | self.found(row)
+        return values | self.found(row) | {'evaluations': self.spent}
 
     def found(self, row: Row) -> dict[str, float]:
         r"""`iou` of the row's mask with the true one, if it was looked for."""
@@ -208,9 +232,21 @@ class PairEditor:
                 scene, photos, conditions, row.edit, row.ref, region,
                 self.progress)
         branches = conditions.of_branches(row.edit.edit_method)
-        v = remembered(
-            self.pipe.velocity(branches, slots, row.edit.batch_branches),
-            branches, slots, self.answers)
+        inside = row.sparse.inside(region, self.pipe.patch_size)
+        share = 1. if inside is None else inside.float().mean().item()
+        if inside is None:
+            v = remembered(
+                self.pipe.velocity(branches, slots, row.edit.batch_branches),
+                branches, slots, self.answers)
+        else:
+            v = self.pipe.velocity(
+                branches, slots, sparse=Sparse(inside, row.edit))
+        v = counted(v, {name: share if name in EDITED else 1.
+                        for name in branches}, self._spend)
+        lead, last = row.edit.ends()
+        denoiser = self.pipe.denoiser
+        v = row.step_cache.of(
+            v, denoiser, lead, denoiser.timestep(last), slots)
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)

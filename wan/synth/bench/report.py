@@ -1,7 +1,7 @@
 r"""What a benchmark leaves: every number, a table, contact sheets."""
 import csv
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
@@ -43,7 +43,11 @@ COLUMNS = {
     'judge_colours': ('all colours', 2, '↑'),
     'judge_surface': ('surface', 2, '↑'),
     'judge_surface_colour': ('surface colour', 2, '↑'),
+    'evaluations': ('evaluations', 1, '↓'),
 }
+# Of these the difference to the row that another is compared with.
+COMPARED = ('product_error', 'structure', 'background_psnr', 'mask_iou',
+            'judge_pattern', 'judge_colours')
 TABLES = {
     'Product': (
         'product_error', CONTROL, 'colour_error', 'structure',
@@ -64,23 +68,40 @@ class Score:
     Args:
         right: of each measure, with the right photo or without any.
         wrong: the same with the wrong photo; empty if the row reads none.
+        less: the measures less those of the row it is compared with, pair by
+            pair; empty without one.
     """
     row: Row
     right: Mapping[str, Interval]
     wrong: Mapping[str, Interval]
+    less: Mapping[str, Interval] = field(default_factory=dict)
 
 
-def score(row: Row, results: Results) -> Score:
-    r"""Summarise a row over all pairs."""
-    photos = {
-        photo: [results[key] for key in sorted(results) if key[1] == photo]
-        for photo in row.photos}
+def score(row: Row, results: Results, base: Results | None = None) -> Score:
+    r"""Summarise a row over all pairs.
+
+    Args:
+        base: results of the row it is compared with, if any.
+    """
+    photos = {photo: _of_photo(results, photo) for photo in row.photos}
     means = [summary(values, SEED) for values in photos.values()]
+    less = {} if base is None else _less(
+        photos[row.photos[0]], _of_photo(base, row.photos[0]))
     if len(row.photos) == 1:
-        return Score(row, means[0], {})
+        return Score(row, means[0], {}, less)
     errors = ([v['product_error'] for v in photos[photo]]
               for photo in ('wrong', 'right'))
-    return Score(row, {**means[0], CONTROL: paired(*errors, SEED)}, means[1])
+    return Score(row, {**means[0], CONTROL: paired(*errors, SEED)}, means[1],
+                 less)
+
+
+def _of_photo(results: Results, photo: str) -> list[Mapping[str, float]]:
+    return [results[key] for key in sorted(results) if key[1] == photo]
+
+
+def _less(values, base) -> dict[str, Interval]:
+    return {name: paired([v[name] for v in values], [v[name] for v in base],
+                         SEED) for name in values[0]}
 
 
 def write_csv(
@@ -118,6 +139,13 @@ def write_table(
                  if any(name in s.right for s in scores)]
         if there:
             lines += [f'## {title}', '', *_table(scores, there), '']
+    compared = [s for s in scores if s.less]
+    if compared:
+        lines += [
+            '## Less than all evaluations', '',
+            'The difference to the row that evaluates everything, pair by '
+            'pair; evaluations are of the whole edit.', '',
+            *_differences(compared, scores), '']
     with atomic_write(path) as temporary:
         temporary.write_text('\n'.join(lines).rstrip() + '\n', 'utf-8')
 
@@ -131,6 +159,22 @@ def _table(scores, names) -> list[str]:
         cells = (cell(s.right.get(name), COLUMNS[name][1]) for name in names)
         lines.append(
             f'| `{s.row.name}` | {s.row.title} | ' + ' | '.join(cells) + ' |')
+    return lines
+
+
+def _differences(compared, scores) -> list[str]:
+    bases = {s.row.name: s for s in scores}
+    there = [name for name in COMPARED if name in compared[0].less]
+    lines = ['| row | method | evaluations | of | ' + ' | '.join(
+        f'{COLUMNS[name][0]} {COLUMNS[name][2]}' for name in there) + ' |',
+        '|---|---|---|---|' + '---|' * len(there)]
+    for s in compared:
+        base = bases[s.row.against].right['evaluations'].mean
+        cells = (cell(s.less[name], COLUMNS[name][1] + 1) for name in there)
+        lines.append(
+            f'| `{s.row.name}` | {s.row.title} | '
+            f"{s.right['evaluations'].mean:.1f} | {base:.1f} | "
+            + ' | '.join(cells) + ' |')
     return lines
 
 

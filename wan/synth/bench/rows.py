@@ -5,11 +5,13 @@ Ablations change one setting of the reference at a time, starting from `REF`.
 """
 import hashlib
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 
 from wan.edit_config import PRESETS, EditConfig
 from wan.refdrop.config import LAYERS, READERS, ROPES, RefConfig
+from wan.sparse import DENSE, SparseConfig
+from wan.step_cache import NO_CACHE, StepCacheConfig
 from wan.utils.flags import names
 
 EDIT = EditConfig(
@@ -56,6 +58,9 @@ class Row:
         caption: 'full' or 'hidden', see `Pair.prompts`.
         mask: of the product: the 'true' one of the template, found by
             'velocity' or by 'words', or 'none'.
+        sparse, step_cache: where, and in which steps, it is evaluated.
+        control: whether it is run with the wrong photo too.
+        against: the name of a row that it is compared with, pair by pair.
     """
     name: str
     title: str
@@ -65,13 +70,17 @@ class Row:
     ref: RefConfig | None = None
     caption: str = 'hidden'
     mask: str = 'true'
+    sparse: SparseConfig = DENSE
+    step_cache: StepCacheConfig = NO_CACHE
+    control: bool = True
+    against: str = ''
 
     @property
     def photos(self) -> tuple[str, ...]:
         r"""The photos it is run with; 'wrong' is the control."""
         if self.ref is None and self.kind != 'paste':
             return ('none',)
-        return ('right', 'wrong')
+        return ('right', 'wrong') if self.control else ('right',)
 
     def key(self, **facts: object) -> str:
         r"""A hash of everything a result depends on.
@@ -82,7 +91,7 @@ class Row:
             facts: what is outside the row: checkpoint, seeds, versions.
         """
         settings = asdict(self)
-        for name in ('name', 'title', 'family'):
+        for name in ('name', 'title', 'family', 'control', 'against'):
             del settings[name]
         text = json.dumps(settings | facts, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
@@ -237,33 +246,3 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
 }
 VARIED = tuple(row for rows in ABLATIONS.values() for row in rows)
 GRID = MAIN + VARIED
-
-
-SETS = {'main': MAIN, 'ablations': VARIED, 'grid': GRID, **ABLATIONS}
-
-
-def select(
-    text: str, sets: Mapping[str, tuple[Row, ...]] = SETS
-) -> tuple[Row, ...]:
-    r"""The rows that `--rows` names.
-
-    'main', 'ablations', 'grid' (both), or names of rows. The name of an
-    ablation ('c', 'rope', ...) stands for all of its rows.
-
-    Args:
-        text: names, separated by commas.
-        sets: of rows by name, one of them 'grid', which has all.
-
-    Raises:
-        ValueError: a name that no row has.
-    """
-    sets = {**sets, **{row.name: (row,) for row in sets['grid']}}
-    chosen: dict[str, Row] = {}
-    for name in text.split(','):
-        if name.strip() not in sets:
-            short = ', '.join(known for known in sets if '=' not in known)
-            raise ValueError(
-                f'--rows has {name.strip()!r}; allowed: {short}, or a row of '
-                'an ablation, such as c=0.1.')
-        chosen |= {row.name: row for row in sets[name.strip()]}
-    return tuple(chosen.values())
