@@ -3,8 +3,17 @@ import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import distributed, dit, refdrop, scaling, vae
+from benchmarks import (
+    distributed,
+    dit,
+    memory,
+    predicted,
+    refdrop,
+    scaling,
+    vae,
+)
 from benchmarks.distributed_work import Layout
+from benchmarks.peak import peak_bytes
 from benchmarks.scaling import Evaluation, Machine
 from wan.configs import WAN_CONFIGS
 from wan.distributed.mesh import Mesh
@@ -181,3 +190,46 @@ def test_memory_of_one_card(config, size, gib):
     bank = 2 * 2 * one.sizes.dim * one.sizes.num_layers * kept
     assert (one.memory(Mesh()) + bank) / 2**30 == pytest.approx(gib, rel=.02)
     assert one.memory(Mesh(ulysses=4), True) < .5 * one.memory(Mesh())
+
+
+def test_the_peak_is_of_what_is_alive_at_a_time():
+    r"""Three tensors are made, of which two are there at once."""
+    given = torch.zeros(100)
+
+    def work():
+        a = given + 1
+        b = a * 2
+        del a
+        return b.view(10, 10) + 1
+
+    assert peak_bytes(work) == 2 * 400
+    with torch.device('meta'):
+        given = torch.zeros(100)
+    assert peak_bytes(work) == 2 * 400
+
+
+@pytest.mark.parametrize('case', [
+    memory.Forward('cpu', 256, 1024, (2, 16, 16), torch.float32),
+    memory.Forward('meta', 1536, 8960, (5, 60, 104), torch.bfloat16, 3),
+    memory.Forward('meta', 5120, 13824, (5, 60, 104), torch.bfloat16),
+    memory.Coding('cpu', 'decode', 16, (2, 8, 8), torch.float32),
+    memory.Coding('cpu', 'encode', 16, (3, 8, 8), torch.bfloat16),
+    memory.Coding('meta', 'decode', 96, (3, 60, 104), torch.float32),
+    memory.Coding('meta', 'encode', 96, (3, 60, 104), torch.float32),
+    memory.Coding('meta', 'decode', 96, (2, 60, 104), torch.bfloat16,
+                  memory.TILE)], ids=str)
+def test_memory_is_as_predicted(case):
+    assert case.predicted == pytest.approx(case.measured(), rel=.15)
+
+
+def test_predicted_evaluations():
+    assert predicted.evaluations() == 3
+    assert predicted.evaluations(1.) == 3 and predicted.evaluations(0.) == 1
+    assert predicted.tokens(480, 832) == 32760
+    assert predicted.tokens(720, 1280) == 75600
+
+
+def test_predicted_beside_what_was_published():
+    r"""No GPU does more than its rate."""
+    for row in predicted.public():
+        assert .2 < float(row[-1].rstrip('%')) / 100 < .8
