@@ -1,4 +1,10 @@
 r"""The benchmarks: what they count, and that what they compare is the same."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
@@ -233,3 +239,23 @@ def test_predicted_beside_what_was_published():
     r"""No GPU does more than its rate."""
     for row in predicted.public():
         assert .2 < float(row[-1].rstrip('%')) / 100 < .8
+
+
+GPU = Path(predicted.__file__).with_name('gpu.sh')
+
+
+def test_the_gpu_script_is_under_ten_minutes_and_runs_what_there_is():
+    text = GPU.read_text('utf-8').replace('\\\n', ' ')
+    limits = [int(n) for n in re.findall(r'^ *part (\d+) ', text, re.M)]
+    assert len(limits) == 7 and sum(limits) < 600
+    for name in re.findall(r'-m benchmarks\.(\w+)', text):
+        assert GPU.with_name(f'{name}.py').is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='would run it all')
+def test_the_gpu_script_says_that_there_is_no_gpu():
+    run = subprocess.run(
+        ['bash', GPU], capture_output=True, text=True, timeout=60,
+        env={**os.environ, 'PYTHON': sys.executable})
+    assert run.returncode == 2
+    assert 'needs a CUDA device, and there is none' in run.stderr
