@@ -164,7 +164,12 @@ def main() -> None:
     print(f'MiB beyond the weights; {common.machine(torch.device(device))}')
     rows = []
     for case in cases(device):
-        measured = case.measured()
+        try:
+            measured = case.measured()
+        except torch.OutOfMemoryError:
+            rows.append([case, 'does not fit',
+                         f'{case.predicted / 2**20:.1f}', ''])
+            continue
         rows.append([case, f'{measured / 2**20:.1f}',
                      f'{case.predicted / 2**20:.1f}',
                      f'{case.predicted / measured - 1:+.0%}'])

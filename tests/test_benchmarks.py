@@ -1,10 +1,26 @@
 r"""The benchmarks: what they count, and that what they compare is the same."""
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from benchmarks import distributed, dit, refdrop, scaling, sparse, vae
+from benchmarks import (
+    distributed,
+    dit,
+    memory,
+    predicted,
+    refdrop,
+    scaling,
+    sparse,
+    vae,
+)
 from benchmarks.distributed_work import Layout
+from benchmarks.peak import peak_bytes
 from benchmarks.scaling import Evaluation, Machine
 from wan.configs import WAN_CONFIGS
 from wan.distributed.mesh import Mesh
@@ -196,3 +212,66 @@ def test_a_step_of_some_tokens_has_its_share_of_the_flops(argv, capsys):
         assert some - few == pytest.approx(block * (1 + 2 * share) / 3)
     sparse.main()
     assert "| the edit's tokens 25%, fp32 " in capsys.readouterr().out
+
+
+def test_the_peak_is_of_what_is_alive_at_a_time():
+    r"""Three tensors are made, of which two are there at once."""
+    given = torch.zeros(100)
+
+    def work():
+        a = given + 1
+        b = a * 2
+        del a
+        return b.view(10, 10) + 1
+
+    assert peak_bytes(work) == 2 * 400
+    with torch.device('meta'):
+        given = torch.zeros(100)
+    assert peak_bytes(work) == 2 * 400
+
+
+@pytest.mark.parametrize('case', [
+    memory.Forward('cpu', 256, 1024, (2, 16, 16), torch.float32),
+    memory.Forward('meta', 1536, 8960, (5, 60, 104), torch.bfloat16, 3),
+    memory.Forward('meta', 5120, 13824, (5, 60, 104), torch.bfloat16),
+    memory.Coding('cpu', 'decode', 16, (2, 8, 8), torch.float32),
+    memory.Coding('cpu', 'encode', 16, (3, 8, 8), torch.bfloat16),
+    memory.Coding('meta', 'decode', 96, (3, 60, 104), torch.float32),
+    memory.Coding('meta', 'encode', 96, (3, 60, 104), torch.float32),
+    memory.Coding('meta', 'decode', 96, (2, 60, 104), torch.bfloat16,
+                  memory.TILE)], ids=str)
+def test_memory_is_as_predicted(case):
+    assert case.predicted == pytest.approx(case.measured(), rel=.15)
+
+
+def test_predicted_evaluations():
+    assert predicted.evaluations() == 3
+    assert predicted.evaluations(1.) == 3 and predicted.evaluations(0.) == 1
+    assert predicted.tokens(480, 832) == 32760
+    assert predicted.tokens(720, 1280) == 75600
+
+
+def test_predicted_beside_what_was_published():
+    r"""No GPU does more than its rate."""
+    for row in predicted.public():
+        assert .2 < float(row[-1].rstrip('%')) / 100 < .8
+
+
+GPU = Path(predicted.__file__).with_name('gpu.sh')
+
+
+def test_the_gpu_script_is_under_ten_minutes_and_runs_what_there_is():
+    text = GPU.read_text('utf-8').replace('\\\n', ' ')
+    limits = [int(n) for n in re.findall(r'^ *part (\d+) ', text, re.M)]
+    assert len(limits) == 7 and sum(limits) < 600
+    for name in re.findall(r'-m benchmarks\.(\w+)', text):
+        assert GPU.with_name(f'{name}.py').is_file()
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason='would run it all')
+def test_the_gpu_script_says_that_there_is_no_gpu():
+    run = subprocess.run(
+        ['bash', GPU], capture_output=True, text=True, timeout=60,
+        env={**os.environ, 'PYTHON': sys.executable})
+    assert run.returncode == 2
+    assert 'needs a CUDA device, and there is none' in run.stderr

@@ -207,7 +207,9 @@ def test_a_drawn_seed_is_recorded(sample):
 @pytest.mark.parametrize('one, other, most', (
     (('--attention', 'math', '--dtype', 'float32'),
      ('--attention', 'sdpa', '--dtype', 'float32'), 0.001),
-    (('--dtype', 'float32'), ('--dtype', 'bfloat16'), 0.02)))
+    (('--dtype', 'float32'), ('--dtype', 'bfloat16'), 0.02),
+    ((), ('--vae_dtype', 'bfloat16'), 0.02),
+    ((), ('--quantize', 'int8'), 0.05)))
 def test_back_ends_and_dtypes_agree(sample, one, other, most):
     a, b = sample(*one, name='a.mp4'), sample(*other, name='b.mp4')
     assert distance(a, b) <= most

@@ -405,7 +405,7 @@ def test_an_edit_keeps_the_template_outside(checkpoint, media, tmp_path):
     runs = {}
     for sparse in ('off', 'share'):
         made = job(checkpoint, media, tmp_path, '--sparse', sparse,
-                   '--save_comparison', 'false')
+                   '--save_comparison', 'false', '--measure_ceiling')
         result = jobs.run(made)
         found = made.record.as_dict()['results']
         assert found['sparse_on'] == (sparse == 'share')
