@@ -176,6 +176,34 @@ def test_the_text_may_be_projected_anew(model, source):
     torch.testing.assert_close(kept, anew, rtol=1e-5, atol=1e-5)
 
 
+def test_a_model_that_sees_images_shares_too(source):
+    r"""Each branch with its own frames, and its own image tokens."""
+    model = WanModel(
+        model_type='i2v', text_len=512, in_dim=12, out_dim=4, dim=24,
+        ffn_dim=16, freq_dim=16, text_dim=8, num_heads=2, num_layers=2)
+    generator = torch.Generator().manual_seed(5)
+    for weight in model.parameters():
+        weight.data = torch.randn(weight.shape, generator=generator) * .2
+    with torch.no_grad():
+        shown = {'source': 1, 'target': 2}
+        made = {name: Condition(model.project_text(
+            [draw(5, 8, seed=seed)], draw(1, 257, 1280, seed=seed)),
+            {'y': [draw(8, *SHAPE[1:], seed=seed)]})
+            for name, seed in shown.items()}
+        told = {name: made[BRANCHES[name].prompt]
+                for name in EDIT_METHODS['flowalign'].branches}
+        plain = velocity(Denoiser(model), told)
+        whole = Sparse(EVERYWHERE, EditConfig()).velocity(
+            Denoiser(model), told)
+        latents = {'q': source, 'ps': draw(*SHAPE), 'pt': draw(*SHAPE)}
+        want, got = plain(latents, 700.), whole(latents, 700.)
+        few = sparse(model, 'flowalign', region(), told=told)(latents, 700.)
+    for name in latents:
+        torch.testing.assert_close(got[name], want[name], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(few['q'], want['q'], rtol=1e-4, atol=1e-4)
+    assert torch.equal(few['pt'][:, 0, 0], few['q'][:, 0, 0])
+
+
 class Counting(torch.nn.Module):
     r"""Keeps how many tokens each forward's blocks are given."""
 
