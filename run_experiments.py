@@ -26,10 +26,10 @@ from wan.distributed.groups import world_size
 from wan.experiments.batch import in_turn, run_all
 from wan.experiments.checking import check_all, prepare
 from wan.experiments.experiment import Experiment
-from wan.experiments.files import read_experiment, sweep_keys
 from wan.experiments.sweep import Point, grid, read_sweeps
 from wan.experiments.workers import in_workers, worker_devices
 from wan.jobs.preparing import setting_names
+from wan.jobs.settings_file import read_experiment, sweep_keys
 from wan.jobs.task import Task
 from wan.tasks import TASKS
 from wan.utils.flags import given_flags

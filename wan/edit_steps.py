@@ -126,10 +126,10 @@ class EditSteps(WanPipeline):
             ValueError: a size or number of frames that does not fit.
         """
         frames, height, width = video.shape[1:]
-        self.latent_shape((width, height), frames)
+        shape = self.latent_shape((width, height), frames)
         texts = self._texts(prompts, offload_model, progress, kept)
         latent = self.team.first(lambda: kept.get('latent', video))
-        if latent is None:
+        if latent is None or tuple(latent.shape) != tuple(shape):
             latent = self.encode_video(video, progress)
             if self.rank == 0:
                 kept.put('latent', latent, video)

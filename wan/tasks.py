@@ -14,6 +14,12 @@ from .jobs.edit_preview import (
 )
 from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
+from .jobs.edit_template import (
+    prepare_template,
+    run_template,
+    save_template,
+    template_companions,
+)
 from .jobs.extension import ExtensionSettings, extended
 from .jobs.image import (
     EndSettings,
@@ -86,9 +92,14 @@ _EDIT = Task(
     prepare=prepare_edit, run=run_edit, save=save_edit,
     suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
     defaults=edit_defaults, experiment=EXPERIMENT)
-_EDIT = replace(_EDIT, preview=replace(
-    _EDIT, prepare=prepare_preview, run=run_preview, save=save_preview,
-    suffixes=('.png',), companions=preview_companions, before=None))
+_EDIT = replace(_EDIT, also={
+    'preview': replace(
+        _EDIT, prepare=prepare_preview, run=run_preview, save=save_preview,
+        suffixes=('.png',), companions=preview_companions, before=None),
+    'prepare': replace(
+        _EDIT, prepare=prepare_template, run=run_template,
+        save=save_template, suffixes=('.yaml',),
+        companions=template_companions, before=None)})
 
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.

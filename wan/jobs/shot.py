@@ -77,7 +77,25 @@ class Mask:
         shown = Footage.open(self.path).shown(sorted(wanted), ground='black')
         for number, frame in zip(sorted(wanted), shown, strict=True):
             for _ in range(wanted[number]):
-                yield (frame.mean(0, keepdim=True) + 1) / 2
+                # In bytes, as a picture or a lossless copy has it.
+                yield ((frame.mean(0, keepdim=True) + 1) * 127.5).round() / 255
+
+
+@dataclass(frozen=True)
+class Found:
+    r"""A mask that was found, read as one that was written to a file is.
+
+    Args:
+        cells: [F, h, w] in [0, 1], small, of the edited frames.
+        size: of the template.
+    """
+    cells: torch.Tensor
+    size: Size
+
+    def frames(self, count: int) -> Iterator[torch.Tensor]:
+        r"""[1, h, w], 0 or 1, for each edited frame."""
+        for frame in self.cells[:count]:
+            yield (resized(frame[None], self.size) > 0.5).float()
 
 
 @dataclass(frozen=True)
@@ -90,14 +108,14 @@ class Shot:
         written: numbers of those that are written; None for all.
         size: (width, height) that the model sees.
         view: the window; None until the product is found.
-        mask: that is given; None otherwise.
+        mask: where the product is; None as long as that is not known.
     """
     footage: Footage
     frames: tuple[int, ...]
     written: tuple[int, ...] | None
     size: Size
     view: View | None
-    mask: Mask | None = None
+    mask: Mask | Found | None = None
 
     @property
     def count(self) -> int:
@@ -128,15 +146,9 @@ class Shot:
             return self._clip(counted(), 3, view, -1.)
 
     def masked(self, view: View) -> torch.Tensor:
-        r"""The given mask [F, h, w], 0 or 1, as the model sees it."""
-        return self._binary(self.mask.frames(len(self.frames)), view)
-
-    def inside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
-        r"""The same of a mask [F, h', w'] of the whole template."""
-        return self._binary(mask[:, None], view)
-
-    def _binary(self, pictures, view):
-        return (self._clip(pictures, 1, view, 0.)[0] > 0.5).float()
+        r"""The mask [F, h, w], 0 or 1, as the model sees it."""
+        return (self._clip(self.mask.frames(len(self.frames)), 1, view, 0.)[
+            0] > 0.5).float()
 
     def _clip(self, pictures, channels, view, ground):
         width, height = view.size
@@ -149,6 +161,10 @@ class Shot:
     def at(self, view: View) -> 'Shot':
         return replace(self, view=view)
 
+    def having(self, found: torch.Tensor) -> 'Shot':
+        r"""With a mask [F, h, w] of the whole template that was found."""
+        return replace(self, mask=Found(found, self.footage.size))
+
     def around(self, mask: torch.Tensor | None) -> 'Shot':
         r"""With a window around a mask [F, h, w] of the template's aspect;
         None, or one that marks nothing, is the whole frame."""
@@ -157,7 +173,7 @@ class Shot:
         return self.at(around(mask, self.footage.size, self.size))
 
     def coarse(self) -> torch.Tensor:
-        r"""The given mask [F, h, w], small, of the whole template."""
+        r"""The mask [F, h, w], small, of the whole template."""
         size = coarse_size(self.footage.size)
         return torch.cat([
             resized(frame, size)
