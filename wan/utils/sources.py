@@ -12,7 +12,9 @@ EDITING = (
 
 # What decides how the files of an edit are read, and its result measured.
 READING = (
-    'jobs/edit', 'jobs/edit_files', 'jobs/edit_photos', 'utils/colour',
+    'footage', 'jobs/edit', 'jobs/edit_call', 'jobs/edit_check',
+    'jobs/edit_files', 'jobs/edit_native', 'jobs/edit_photos', 'jobs/shot',
+    'utils/colour',
     'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
     'utils/video', 'utils/video_filters')
 
