@@ -4,7 +4,7 @@ r"""Draw the example of product video template transfer, as committed.
 
 All is procedural (wan.synth): free of rights, and of the kind that the
 embedded model has learned. The prompts that this prints are those of
-configs/pvtt/demo.yaml.
+configs/pvtt/demo.yaml; all photos are those of configs/pvtt/products.csv.
 """
 import argparse
 import logging
@@ -34,6 +34,9 @@ TEMPLATE = Clip(
     Motion(Pose(0.0, 0.0, -0.15, 0.6), dx=0.4, turn=-1.0))
 PRODUCT = Article(
     'heart', 'dotted', ('turquoise', 'yellow'), period=0.65, angle=0.3)
+MORE = (
+    Article('heart', 'checked', ('orange', 'blue'), period=0.5, angle=0.2),
+    Article('star', 'ringed', ('purple', 'yellow'), period=0.6))
 PHOTO_POSE = Pose(0.0, 0.0, 0.35, 0.75)
 
 
@@ -47,8 +50,10 @@ def main() -> None:
     cache_video(
         visible_mask(TEMPLATE)[None, None], folder / 'template_mask.mp4',
         fps=FPS, nrow=1, value_range=(0, 1))
-    save_image(render_photo(PRODUCT, PHOTO_POSE, PHOTO_SIDE),
-               folder / 'product.png')
+    for number, product in enumerate((PRODUCT, *MORE), 1):
+        name = 'product.png' if number == 1 else f'product_{number}.png'
+        save_image(render_photo(product, PHOTO_POSE, PHOTO_SIDE),
+                   folder / name)
     for clip in (TEMPLATE, swap(TEMPLATE, PRODUCT)):
         logging.info(full_caption(clip))
 
