@@ -8,7 +8,7 @@ from pathlib import Path
 from urllib.parse import quote
 
 from .experiment import ERROR_LOG, RECORD, Experiment
-from .page_text import PAGE
+from .page_text import DETAILS, PAGE, TABLE
 from .pictures import picture_uri, still_uri
 
 SHEET = 'result_sheet.png'
@@ -41,13 +41,19 @@ def results_page(
     """
     counts = Counter(e.status for e in experiments)
     catalogue = any(e.product for e in experiments)
+    table = TABLE.format(
+        head=''.join(f'<th>{_breakable(name)}' for name in columns[:-1]),
+        rows='\n'.join(_table_row(row, columns[:-1]) for row in rows))
+    same = DETAILS.format(title='Settings that all share',
+                          content=f'<dl>{_definitions(shared)}</dl>')
+    sections = '\n'.join(map(_section, experiments, rows))
+    numbers = DETAILS.format(title='All numbers', content=table)
+    # Of a catalogue one wants to see the pictures.
+    parts = (sections, numbers, same) if catalogue else (table, same, sections)
     return PAGE.format(
         title='Catalogue' if catalogue else 'Experiments',
         counts=', '.join(f'{n} {status}' for status, n in counts.items()),
-        head=''.join(f'<th>{_breakable(name)}' for name in columns[:-1]),
-        rows='\n'.join(_table_row(row, columns[:-1]) for row in rows),
-        shared=_definitions(shared),
-        sections='\n'.join(map(_section, experiments, rows)))
+        parts='\n'.join(parts))
 
 
 def _table_row(row: Mapping[str, str], columns: Sequence[str]) -> str:
@@ -70,7 +76,7 @@ def _section(experiment: Experiment, row: Mapping[str, str]) -> str:
     facts = {k: v for k, v in row.items() if v and k != 'name'}
     details = f'<dl>{_definitions(facts)}</dl>'
     if experiment.product:
-        details = f'<details><summary>All of it</summary>{details}</details>'
+        details = DETAILS.format(title='All of it', content=details)
     return (
         f'<section id="{escape(name)}"><h2>{escape(name)}</h2>'
         f'{show(experiment, files)}{details}{links}</section>')

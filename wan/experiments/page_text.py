@@ -21,7 +21,9 @@ section {{ border: 1px solid #ddd; border-radius: 8px; padding: 1rem;
 img {{ max-width: 100%; display: block; border-radius: 4px }}
 .done {{ color: #272 }} .failed {{ color: #b22 }} .waiting {{ color: #777 }}
 .row {{ display: flex; flex-wrap: wrap; gap: 1rem; align-items: start }}
-figure {{ flex: 1 1 240px; min-width: 0; max-width: 480px; margin: 0 }}
+figure {{ flex: 1 1 130px; min-width: 0; max-width: 480px; margin: 0 }}
+figure:last-child {{ flex-basis: 240px }}
+@media (min-width: 700px) {{ figure:last-child {{ flex-basis: 130px }} }}
 video {{ width: 100%; display: block; border-radius: 4px; background: #eee }}
 figure img {{ width: 100% }} figcaption, .note {{ color: #777 }}
 figcaption, .note, .told {{ font-size: 13px }}
@@ -30,12 +32,7 @@ dl {{ font-size: 13px; display: flex; flex-wrap: wrap; gap: 0 1.4rem }}
 dt, dd {{ display: inline; margin: 0 }} dt {{ color: #777 }}
 </style>
 <h1>{title}</h1><p>{counts}</p>
-<div class="wide"><table><thead><tr>{head}</thead>
-<tbody>
-{rows}
-</tbody></table></div>
-<details><summary>Settings that all share</summary><dl>{shared}</dl></details>
-{sections}
+{parts}
 <script>
 // A click on a column's head sorts by it, a second one the other way round.
 document.querySelectorAll('thead th').forEach((head, column) => {{
@@ -52,3 +49,10 @@ document.querySelectorAll('thead th').forEach((head, column) => {{
 </script>
 </html>
 """
+
+TABLE = """<div class="wide"><table><thead><tr>{head}</thead>
+<tbody>
+{rows}
+</tbody></table></div>
+"""
+DETAILS = '<details><summary>{title}</summary>{content}</details>\n'
