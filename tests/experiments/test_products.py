@@ -3,6 +3,7 @@ import csv
 import json
 import re
 import shutil
+from dataclasses import replace
 
 import pytest
 from PIL import Image
@@ -256,13 +257,17 @@ def test_the_page_of_a_catalogue_stands_alone(place):
     one.folder.mkdir(parents=True)
     shutil.copy(place / 'c&l"ip.mp4', one.folder / 'result.mp4')
     (one.folder / 'result.json').write_text('{}')
-    write_report([one, two], place / 'out')
+    three = replace(one, folder=place / 'out/c', notes=(evil, 'of one'))
+    write_report([one, two, three], place / 'out')
     text = (place / 'out/index.html').read_text()
     page = Page(text)
     assert not page.tags & {'i', 'svg'}
     assert page.addresses.count('a%26b%23%25/result.mp4') == 2
     assert not [a for a in page.addresses if re.match('http|//|/', a)]
-    assert text.count('data:image/webp') == 3  # template, photo, poster
+    # template and photo twice, and a poster
+    assert text.count('data:image/webp') == 5
+    assert text.count('class="note"') == 2  # what all share stands once
+    assert text.index('class="note"') < text.index('<section')
     assert re.search(
         r'<video [^>]*poster="data:[^>]* muted loop controls', text)
     assert ('25.0% of the picture may have changed, the rest at 52.0 dB, '

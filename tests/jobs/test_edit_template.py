@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 import yaml
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import generate
 from tests.cli import failure, nothing_changes, prepared, share_pipelines
@@ -16,6 +18,7 @@ from wan.jobs.edit_output import OutputSettings
 from wan.jobs.edit_settings import EditInputs, EditOptions
 from wan.pipeline import WanPipeline
 from wan.pvtt import WanPVTT
+from wan.utils.kept import key_of
 from wan.utils.video import read_video
 
 PIPELINES = {}
@@ -160,6 +163,19 @@ def reshoot(folder):
         for line in text))
 
 
+def reshape(folder, name, shape):
+    r"""Other values, under the key of the right ones."""
+    path = folder / f'{name}.safetensors'
+    with safe_open(path, 'pt') as file:
+        told, value = file.metadata(), file.get_tensor('value')
+    if shape is None:
+        value = value + 1
+    else:
+        value = torch.ones(shape)
+        told['value'] = key_of(value)
+    save_file({'value': value}, path, metadata=told)
+
+
 CHANGES = {
     'mask': (paint, ['latent']),
     'video': (reshoot, ['latent']),
@@ -172,6 +188,12 @@ CHANGES = {
     'steps': (lambda f: change(f, 'steps: 2', 'steps: 3'), []),
     'garbled': (lambda f: (f / 'latent.safetensors').write_bytes(b'\xff' * 99),
                 ['latent']),
+    'latent of another shape': (
+        lambda f: reshape(f, 'latent', (1, 2)), ['latent']),
+    'text of another shape': (
+        lambda f: reshape(f, 'text.source', (3, 5)), ['source']),
+    'other numbers': (
+        lambda f: reshape(f, 'text.null', None), ['null']),
     'lost': (lambda f: (f / 'text.null.safetensors').unlink(), ['null']),
 }
 

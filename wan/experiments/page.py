@@ -41,19 +41,22 @@ def results_page(
     """
     counts = Counter(e.status for e in experiments)
     catalogue = any(e.product for e in experiments)
+    notes = _common([e.notes for e in experiments if e.status == 'done'])
     table = TABLE.format(
         head=''.join(f'<th>{_breakable(name)}' for name in columns[:-1]),
         rows='\n'.join(_table_row(row, columns[:-1]) for row in rows))
     same = DETAILS.format(title='Settings that all share',
                           content=f'<dl>{_definitions(shared)}</dl>')
-    sections = '\n'.join(map(_section, experiments, rows))
+    sections = '\n'.join(
+        _section(experiment, row, notes)
+        for experiment, row in zip(experiments, rows, strict=True))
     numbers = DETAILS.format(title='All numbers', content=table)
     # Of a catalogue one wants to see the pictures.
     parts = (sections, numbers, same) if catalogue else (table, same, sections)
     return PAGE.format(
         title='Catalogue' if catalogue else 'Experiments',
         counts=', '.join(f'{n} {status}' for status, n in counts.items()),
-        parts='\n'.join(parts))
+        notes=_notes(notes) if catalogue else '', parts='\n'.join(parts))
 
 
 def _table_row(row: Mapping[str, str], columns: Sequence[str]) -> str:
@@ -66,20 +69,40 @@ def _table_row(row: Mapping[str, str], columns: Sequence[str]) -> str:
             f'<td class="{status}">{status}{cells}')
 
 
-def _section(experiment: Experiment, row: Mapping[str, str]) -> str:
+def _common(notes: Sequence[Sequence[str]]) -> list[str]:
+    r"""Those of all, where there are several."""
+    return [] if len(notes) < 2 else [
+        note for note in dict.fromkeys(notes[0])
+        if all(note in others for others in notes)]
+
+
+def _notes(notes: Iterable[str]) -> str:
+    return ''.join(f'<p class="note">{escape(note)}</p>' for note in notes)
+
+
+def _section(
+    experiment: Experiment, row: Mapping[str, str], said: Sequence[str]
+) -> str:
+    r"""One of the experiments.
+
+    Args:
+        said: notes that stand above.
+    """
     name = experiment.name
     files = dict(_links(experiment))
     links = ''.join(
         f'<a href="{_address(name)}/{file}">{text}</a>'
         for file, text in files.items())
-    show = _side_by_side if experiment.product else _sheet
+    shown = _side_by_side(experiment, files) + _notes(
+        note for note in experiment.notes if note not in said
+    ) if experiment.product else _sheet(experiment, files)
     facts = {k: v for k, v in row.items() if v and k != 'name'}
     details = f'<dl>{_definitions(facts)}</dl>'
     if experiment.product:
         details = DETAILS.format(title='All of it', content=details)
     return (
         f'<section id="{escape(name)}"><h2>{escape(name)}</h2>'
-        f'{show(experiment, files)}{details}{links}</section>')
+        f'{shown}{details}{links}</section>')
 
 
 def _links(experiment: Experiment) -> Iterable[tuple[str, str]]:
@@ -118,9 +141,7 @@ def _side_by_side(experiment: Experiment, files: Mapping[str, str]) -> str:
             f'<figure>{what}<figcaption>{name}</figcaption></figure>'
             for name, what in shown), '</div>',
         f'<p>{escape(str(prompt))}</p>' if prompt else '',
-        f'<p class="told">{escape(", ".join(told))}</p>' if told else '',
-        *(f'<p class="note">{escape(note)}</p>'
-          for note in experiment.notes)))
+        f'<p class="told">{escape(", ".join(told))}</p>' if told else ''))
 
 
 def _video(experiment: Experiment, files: Mapping[str, str]) -> str:

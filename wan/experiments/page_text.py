@@ -31,7 +31,7 @@ p {{ margin: .5rem 0; overflow-wrap: anywhere }}
 dl {{ font-size: 13px; display: flex; flex-wrap: wrap; gap: 0 1.4rem }}
 dt, dd {{ display: inline; margin: 0 }} dt {{ color: #777 }}
 </style>
-<h1>{title}</h1><p>{counts}</p>
+<h1>{title}</h1><p>{counts}</p>{notes}
 {parts}
 <script>
 // A click on a column's head sorts by it, a second one the other way round.
