@@ -3,6 +3,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import torch
 
@@ -23,6 +24,7 @@ from ..utils import disk
 from ..utils.image import read_mask_image
 from ..utils.mask_file import is_still
 from ..utils.progress import Progress
+from ..utils.video_writer import VIDEO_SUFFIXES
 from ..windows import WindowConfig
 from .checkpoint import Checkpoint
 from .edit_files import MAX_FRAMES, check_shape
@@ -87,7 +89,25 @@ class Mask:
         shown = Footage.open(self.path).shown(sorted(wanted), ground='black')
         for number, frame in zip(sorted(wanted), shown, strict=True):
             for _ in range(wanted[number]):
-                yield (frame.mean(0, keepdim=True) + 1) / 2
+                # In bytes, as a picture or a lossless copy has it.
+                yield ((frame.mean(0, keepdim=True) + 1) * 127.5).round() / 255
+
+
+@dataclass(frozen=True)
+class Found:
+    r"""A mask that was found, read as one that was written to a file is.
+
+    Args:
+        cells: [F, h, w] in [0, 1], small, of the edited frames.
+        size: of the template.
+    """
+    cells: torch.Tensor
+    size: Size
+
+    def frames(self, count: int) -> Iterator[torch.Tensor]:
+        r"""[1, h, w], 0 or 1, for each edited frame."""
+        for frame in self.cells[:count]:
+            yield (resized(frame[None], self.size) > 0.5).float()
 
 
 @dataclass(frozen=True)
@@ -100,14 +120,14 @@ class Shot:
         written: numbers of those that are written; None for all.
         size: (width, height) that the model sees.
         view: the window; None until the product is found.
-        mask: that is given; None otherwise.
+        mask: where the product is; None as long as that is not known.
     """
     footage: Footage
     frames: tuple[int, ...]
     written: tuple[int, ...] | None
     size: Size
     view: View | None
-    mask: Mask | None = None
+    mask: Mask | Found | None = None
 
     @property
     def count(self) -> int:
@@ -143,15 +163,9 @@ class Shot:
             return self._clip(counted(), 3, view, -1.)
 
     def masked(self, view: View) -> torch.Tensor:
-        r"""The given mask [F, h, w], 0 or 1, as the model sees it."""
-        return self._binary(self.mask.frames(len(self.frames)), view)
-
-    def inside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
-        r"""The same of a mask [F, h', w'] of the whole template."""
-        return self._binary(mask[:, None], view)
-
-    def _binary(self, pictures, view):
-        return (self._clip(pictures, 1, view, 0.)[0] > 0.5).float()
+        r"""The mask [F, h, w], 0 or 1, as the model sees it."""
+        return (self._clip(self.mask.frames(len(self.frames)), 1, view, 0.)[
+            0] > 0.5).float()
 
     def _clip(self, pictures, channels, view, ground):
         width, height = view.size
@@ -164,6 +178,10 @@ class Shot:
     def at(self, view: View) -> 'Shot':
         return replace(self, view=view)
 
+    def having(self, found: torch.Tensor) -> 'Shot':
+        r"""With a mask [F, h, w] of the whole template that was found."""
+        return replace(self, mask=Found(found, self.footage.size))
+
     def around(self, mask: torch.Tensor | None) -> 'Shot':
         r"""With a window around a mask [F, h, w] of the template's aspect;
         None, or one that marks nothing, is the whole frame."""
@@ -172,17 +190,17 @@ class Shot:
         return self.at(around(mask, self.footage.size, self.size))
 
     def coarse(self) -> torch.Tensor:
-        r"""The given mask [F, h, w], small, of the whole template."""
+        r"""The mask [F, h, w], small, of the whole template."""
         size = coarse_size(self.footage.size)
         return torch.cat([
             resized(frame, size)
             for frame in self.mask.frames(len(self.frames))])
 
     def known_mask(self) -> torch.Tensor | None:
-        r"""What `masked` gives, about, as far as it is known by now."""
+        r"""What `masked` gives, if window and mask are known by now."""
         if self.mask is None or self.view is None:
             return None
-        return self.inside(self.coarse(), self.view)
+        return self.masked(self.view)
 
     def outside(self, mask: torch.Tensor, view: View) -> torch.Tensor:
         r"""A mask [F, h, w] that was found in a view, of the whole template,
@@ -226,10 +244,11 @@ def read_shot(
     inputs, output = settings[EditInputs], settings[OutputSettings]
     footage = Footage.open(inputs.src_video)
     frames = footage.chosen(output.rate, output.start, output.end)
-    save_file = settings[JobSettings].save_file
+    path = Path(settings[JobSettings].save_file or '')
+    if path.suffix.lower() not in VIDEO_SUFFIXES:  # a name that is yet to come
+        path = Path('x').with_suffix(suffix_of(output.codec))
     notes = list(plan_writing(
-        save_file or f'x{suffix_of(output.codec)}', footage, output.codec,
-        output.crf).notes)
+        path, footage, output.codec, output.crf).notes)
     if inputs.frame_num is not None and inputs.frame_num < len(frames):
         notes.append(
             f'Only {inputs.frame_num} of {len(frames)} frames are edited; the '
