@@ -1,7 +1,9 @@
 r"""The part of a template that is edited, and what the model sees of it."""
+import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import torch
 
@@ -23,6 +25,27 @@ from .settings import Settings
 COARSE = 256
 # Seconds by which a mask may be longer: containers round.
 SLACK = 0.5
+
+
+def opened(path: str) -> Footage:
+    r"""A video, looked into once as long as it stays as it is: the products
+    of a catalogue share it.
+
+    Raises:
+        ValueError: see `Footage.open`.
+    """
+    found = _looked_into(path, os.path.realpath(path))
+    try:
+        found.unchanged()
+    except ValueError:
+        _looked_into.cache_clear()
+        found = _looked_into(path, os.path.realpath(path))
+    return found
+
+
+@lru_cache(maxsize=8)
+def _looked_into(path: str, real: str) -> Footage:
+    return Footage.open(path)
 
 
 @dataclass(frozen=True)
@@ -47,7 +70,7 @@ class Mask:
         """
         if is_still(path):
             return cls(path, None)
-        mask = Footage.open(path)
+        mask = opened(path)
         count, seconds = len(mask.times), mask.duration
         if count == len(template.times):
             return cls(path, tuple(frames))
@@ -74,7 +97,7 @@ class Mask:
                 yield still
             return
         wanted = Counter(self.numbers)  # near in time may be one for several
-        shown = Footage.open(self.path).shown(sorted(wanted), ground='black')
+        shown = opened(self.path).shown(sorted(wanted), ground='black')
         for number, frame in zip(sorted(wanted), shown, strict=True):
             for _ in range(wanted[number]):
                 # In bytes, as a picture or a lossless copy has it.
@@ -234,7 +257,7 @@ def read_shot(
         ValueError: template, mask or times that do not fit.
     """
     inputs, output = settings[EditInputs], settings[OutputSettings]
-    footage = Footage.open(inputs.src_video)
+    footage = opened(inputs.src_video)
     frames = footage.chosen(output.rate, output.start, output.end)
     notes = list(footage.notes)
     if inputs.frame_num is not None and inputs.frame_num < len(frames):
