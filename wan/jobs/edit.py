@@ -47,9 +47,10 @@ from .edit_settings import (
     check_shown,
     preset_notes,
 )
+from .edit_shot import long_windows, read_shot, shot_hint, told
 from .edit_sparse import SparseTokens, resolved_sparse
 from .settings import Settings, idle_notes
-from .shot import Shot, long_windows, read_shot, shot_hint, told
+from .shot import Shot
 from .task import Job, Work
 from .text import window_notes
 

@@ -26,8 +26,9 @@ from .edit_preview import (
 from .edit_prompts import check_words
 from .edit_settings import EXPERIMENT, EditInputs, EditOptions
 from .edit_sheet import preview_picture, write_masks
+from .edit_shot import long_windows, read_shot, shot_hint, told
 from .settings import Settings
-from .shot import Shot, long_windows, read_shot, shot_hint, told
+from .shot import Shot
 from .task import Job, Task, Work
 from .template_file import MASK, PICTURE, template_text
 from .text import window_notes

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
 from .plain_files import open_plain, reason
 from .record import atomic_write
@@ -99,10 +99,11 @@ class KeptIn(Kept):
         path, value = self._path(name), value.detach().cpu().contiguous()
         try:
             with atomic_write(path) as temporary:
-                save_file({'value': value}, temporary, metadata={
+                # By its own writer only its owner could read it.
+                temporary.write_bytes(save({'value': value}, metadata={
                     'key': key_of(self.facts[name], *parts),
-                    'value': key_of(value)})
-        except (OSError, SafetensorError) as error:
+                    'value': key_of(value)}))
+        except OSError as error:
             self.tell(f'{path} cannot be written, so that what it is to keep '
                       f'is made anew each time: {reason(error)}.')
 
