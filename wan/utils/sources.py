@@ -16,8 +16,8 @@ READING = (
     'footage', 'jobs/edit', 'jobs/edit_call', 'jobs/edit_check',
     'jobs/edit_files', 'jobs/edit_masks', 'jobs/edit_native',
     'jobs/edit_photos', 'jobs/edit_shot', 'jobs/shot', 'utils/colour',
-    'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics', 'utils/video',
-    'utils/video_filters')
+    'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
+    'utils/video', 'utils/video_filters')
 
 # What decides the prompts of an edit, where a language model writes them.
 EXTENDING = (
