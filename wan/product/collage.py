@@ -11,9 +11,10 @@ import torch.nn.functional as F
 
 from ..utils import disk
 from .filters import blur, dilate
-from .leaning import leaning, tilt, turns
+from .leaning import tilt, turns
 from .places import Places, sample, similarity
-from .turning import turn_rate, turned_photo
+from .standing import DOWN, foot, standing
+from .turning import turned_photo
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
 # beyond its mask, and the blur that carries the surroundings into the hole.
@@ -73,10 +74,12 @@ def collage(
         out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
     if not seen:
         return Collage(out, alphas)
-    angles = turns(video, mask, old, seen)
-    angles = angles + (
-        tilt(alpha, new, mask[seen[:1]], old, seen[0]) if kind == 'flat'
-        else leaning(mask, old, seen, angles))
+    angles, rate = None, 0.
+    if kind != 'flat':
+        angles, rate = standing(video, mask, old, seen)
+    if not rate:
+        angles = turns(video, mask, old, seen) + tilt(
+            alpha, new, mask[seen[:1]], old, seen[0])
     # Shrunk first, or fine patterns would alias.
     shrink = min(1., float(old.size.max() / new.size[0]))
     product = F.interpolate(
@@ -84,16 +87,20 @@ def collage(
         mode='bilinear', antialias=True, recompute_scale_factor=True)
     ratio = torch.tensor(product.shape[-1:-3:-1]) / torch.tensor(
         alpha.shape[-1:-3:-1])
-    yaws = torch.zeros(len(seen))
-    if kind == 'turning':
-        since = torch.tensor(seen) - (
-            video.size(1) // 2 if anchor is None else anchor)
-        yaws = since * turn_rate(video, mask, old, seen, angles)
+    since = torch.tensor(seen) - (
+        video.size(1) // 2 if anchor is None else anchor)
+    yaws = since * (rate if kind == 'turning' else 0.)
     for i, angle, yaw in zip(seen, angles, yaws, strict=True):
         scale = new.size[0] * ratio.mean() / old.size[i]
+        centre = old.centre[i]
+        if rate:  # it stands on something
+            down = torch.stack([-angle.sin(), angle.cos()])
+            centre = centre + down * (
+                foot(mask[i], centre, down) - foot(
+                    alpha[0], new.centre[0], DOWN) * old.size[i] / new.size[0])
         shown = turned_photo(product[0], yaw[None]) if yaw else product
         pasted = sample(shown, mask.shape[1:], similarity(
-            old.centre[i], new.centre[0] * ratio, -angle[None], scale))[0]
+            centre, new.centre[0] * ratio, -angle[None], scale))[0]
         out[:, i] = pasted[:3] + (1 - pasted[3]) * out[:, i]
         alphas[i] = pasted[3]
     return Collage(out, alphas)

@@ -65,6 +65,7 @@ def leaning(
         turned: [N], of `turns`.
     """
     gain = torch.zeros(len(LEANS))
+    # Turned back by what it has turned, the outline is the same in all.
     for i, turn in zip(seen, turned, strict=True):
         outlines = look(mask[i:i + 1][None], places, i, turn + LEANS)[:, 0]
         gain += overlap(outlines, outlines.flip(-1)) / len(seen)

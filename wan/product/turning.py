@@ -6,6 +6,7 @@ Row by row its outline is taken for that of a body of revolution: a place u in
 wrong at the corners of boxes, and for handles.
 """
 import math
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,18 +23,33 @@ RATES = torch.linspace(-.24, .24, 97)
 GAPS = (1, 2, 3, 4, 6)
 # Correlation that a turn must add to that of standing still.
 CLEAR = .04
+# Contrast of a skin that tells nothing, summed.
+PLAIN = 1.
 # Two looks must share so many columns.
 SHARED = 12
 
 
-def turn_rate(
+class Turn(NamedTuple):
+    r"""How a product turns about its upright axis.
+
+    Attributes:
+        rate: radians a frame, its front to the right; 0 if none is clearly
+            better than standing still.
+        likeness: correlation of its rows, turned back, with each other; 0
+            where a plain skin tells nothing.
+    """
+    rate: float
+    likeness: float
+
+
+def turn_of(
     video: torch.Tensor,
     mask: torch.Tensor,
     places: Places,
     seen: list[int],
     leans: torch.Tensor,
-) -> float:
-    r"""Radians a frame by which a product turns, its front to the right.
+) -> Turn:
+    r"""The even rate that explains the unrolled outlines best.
 
     Args:
         video: [3, F, H, W] in [-1, 1].
@@ -41,13 +57,7 @@ def turn_rate(
         places: of the mask.
         seen: the N frames that show it.
         leans: [N], radians by which it leans in them.
-
-    Returns:
-        The even rate that explains the unrolled outlines best; 0 if none is
-        clearly better than standing still.
     """
-    if len(seen) < 2:
-        return 0.
     strips = torch.stack([
         unrolled(video[:, i], mask[i], places, i, lean)
         for i, lean in zip(seen, leans, strict=True)])
@@ -59,12 +69,12 @@ def turn_rate(
         if first:
             pairs.append((strips[first], strips[last], gap))
     if not pairs:
-        return 0.
+        return Turn(0., 0.)
     scores = torch.stack([_agreement(pairs, rate) for rate in RATES.tolist()])
-    best = scores.argmax()
-    if scores[best] < scores[len(RATES) // 2] + CLEAR:
-        return 0.
-    return RATES[best].item()
+    best, still = scores.argmax(), scores[len(RATES) // 2]
+    if scores[best] < still + CLEAR:
+        return Turn(0., still.item())
+    return Turn(RATES[best].item(), scores[best].item())
 
 
 def unrolled(
@@ -153,7 +163,7 @@ def _agreement(pairs, rate: float) -> torch.Tensor:
         pairs: (strips [K, 4, ROWS, COLUMNS], those `gap` frames on, gap).
     """
     step = 2 * WIDE / (COLUMNS - 1)
-    total, power = torch.tensor(0.), 1e-3
+    total, power = torch.tensor(0.), PLAIN
     for one, two, gap in pairs:
         shift = rate * gap / step
         if abs(shift) > COLUMNS - SHARED:

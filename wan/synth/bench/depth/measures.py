@@ -9,9 +9,8 @@ import torch
 from torch import Tensor
 
 from wan.product.filters import blur
-from wan.product.leaning import leaning, turns
 from wan.product.places import Places
-from wan.product.turning import turn_rate
+from wan.product.standing import standing
 from wan.utils.metrics import motion_amount, psnr, ssim
 
 from ...depth import (
@@ -82,7 +81,7 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
         background_psnr: outside of both products and shadows, in dB.
         motion: `motion_amount` on the product against the truth's, a ratio.
         turn: the rate that the result shows, radians a frame, see
-            `turn_rate`.
+            `standing`.
 
     Raises:
         ValueError: see `edit_region`'s and `product_error`'s.
@@ -132,6 +131,4 @@ def shown_turn(video: Tensor, mask: Tensor) -> float:
     seen = places.size.nonzero().flatten().tolist()
     if not seen:
         return 0.
-    leans = turns(video, mask, places, seen)
-    leans = leans + leaning(mask, places, seen, leans)
-    return turn_rate(video, mask, places, seen, leans)
+    return standing(video, mask, places, seen).rate
