@@ -9,11 +9,12 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ..edit_config import COLLAGES
 from ..utils import disk
 from .filters import blur, dilate
 from .leaning import tilt, turns
 from .places import Places, sample, similarity
-from .standing import DOWN, foot, standing
+from .standing import DOWN, Standing, foot, standing
 from .turning import turned_photo
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
@@ -21,7 +22,7 @@ from .turning import turned_photo
 EDGE, SPREAD = 1 / 32, 1 / 12
 # Rows at which the hole is filled; what is blurred needs no more.
 FILL_ROWS = 128
-COLLAGES = ('flat', 'upright', 'turning')
+PASTES = tuple(kind for kind in COLLAGES if kind != 'off')
 
 
 class Collage(NamedTuple):
@@ -37,6 +38,7 @@ def collage(
     alpha: torch.Tensor,
     kind: str = 'flat',
     anchor: int | None = None,
+    stand: Standing | None = None,
 ) -> Collage:
     r"""The template with the photo's product in place of its own.
 
@@ -48,14 +50,15 @@ def collage(
         mask: [F, H, W] in [0, 1], the old product.
         photo, alpha: [3, 1, h, w] in [-1, 1] and [1, h, w] in [0, 1], as from
             `Product.fitted`.
-        kind: of `COLLAGES`. 'flat': turned at first so that their outlines
+        kind: of `PASTES`. 'flat': turned at first so that their outlines
             agree best, up to a third of a half turn, then as the old one
-            turns in the picture's plane. 'upright': it leans as the old
-            one's outline does, and stands upright where that is not clear.
-            'turning': upright, and turned about its upright axis at the rate
-            of the old one, as a body of revolution is.
+            turns in the picture's plane. Where the old one is seen to turn
+            about its upright axis (`standing`), 'upright' puts the new one
+            on its foot, leaning only as it does, and 'turning' also turns it
+            at its rate, as a body of revolution; elsewhere both are 'flat'.
         anchor: the frame whose side of the product the photo shows; None for
             the middle one.
+        stand: what `standing` says of the template, if it is known.
 
     Returns:
         The collage, and where it shows the new product.
@@ -63,9 +66,9 @@ def collage(
     Raises:
         ValueError: an unknown kind.
     """
-    if kind not in COLLAGES:
+    if kind not in PASTES:
         raise ValueError(
-            f'Unknown collage {kind!r}; allowed: {", ".join(COLLAGES)}.')
+            f'Unknown collage {kind!r}; allowed: {", ".join(PASTES)}.')
     mask = (mask > 0.5).float()
     old, new = Places.of(mask), Places.of(alpha)
     seen = old.size.nonzero().flatten().tolist()
@@ -76,7 +79,7 @@ def collage(
         return Collage(out, alphas)
     angles, rate = None, 0.
     if kind != 'flat':
-        angles, rate = standing(video, mask, old, seen)
+        angles, rate = stand or standing(video, mask, old, seen)
     if not rate:
         angles = turns(video, mask, old, seen) + tilt(
             alpha, new, mask[seen[:1]], old, seen[0])

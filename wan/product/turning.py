@@ -19,7 +19,7 @@ SIDE, COLUMNS, WIDE = 64, 48, 1.05
 TOP, FOOT = .25, .88
 ROWS = 24
 # Radians a frame that are tried, and frames that are compared.
-RATES = torch.linspace(-.24, .24, 97)
+RATES, FINER = torch.linspace(-.24, .24, 49), torch.tensor([-.005, 0, .005])
 GAPS = (1, 2, 3, 4, 6)
 # Correlation that a turn must add to that of standing still.
 CLEAR = .04
@@ -70,11 +70,14 @@ def turn_of(
             pairs.append((strips[first], strips[last], gap))
     if not pairs:
         return Turn(0., 0.)
-    scores = torch.stack([_agreement(pairs, rate) for rate in RATES.tolist()])
-    best, still = scores.argmax(), scores[len(RATES) // 2]
-    if scores[best] < still + CLEAR:
-        return Turn(0., still.item())
-    return Turn(RATES[best].item(), scores[best].item())
+    scores = [_agreement(pairs, rate) for rate in RATES.tolist()]
+    still, best = scores[len(RATES) // 2], max(scores)
+    if best < still + CLEAR:
+        return Turn(0., still)
+    near = RATES[scores.index(best)] + FINER
+    finer = [_agreement(pairs, rate) for rate in near.tolist()]
+    best = max(finer)
+    return Turn(near[finer.index(best)].item(), best)
 
 
 def unrolled(
@@ -156,7 +159,7 @@ def extents(
     return middle, half, known
 
 
-def _agreement(pairs, rate: float) -> torch.Tensor:
+def _agreement(pairs, rate: float) -> float:
     r"""Correlation of strips with those some frames on, turned back.
 
     Args:
@@ -173,7 +176,7 @@ def _agreement(pairs, rate: float) -> torch.Tensor:
         total = total + (a[:, :3] * b[:, :3] * both).sum()
         power = power + ((a[:, :3].square() + b[:, :3].square()) * both
                          ).sum() / 2
-    return total / power
+    return (total / power).item()
 
 
 def _shifted(one, two, shift: float):

@@ -3,6 +3,7 @@ r"""Measure what needs no model in the world in depth.
     python -m wan.synth.bench.depth --seeds test --pairs 64 --out FOLDER
 
 It writes results.csv, one line a result, and table.md, with 95 % intervals.
+Stopped, it goes on where it was; each FOLDER is of one set of seeds.
 """
 import argparse
 import csv
@@ -14,12 +15,14 @@ from wan.utils.program import Parser, run_program
 from wan.utils.progress import progress
 from wan.utils.record import atomic_write
 
+from ..measures import product_error
 from ..pairs import SEEDS
 from .measures import Answer, measure_depth
 from .pairs import PHOTOS, make_depth_pair
 from .report import table
-from .rows import BOUNDS, Bound
+from .rows import BOUNDS
 
+TEXTS = ('photo', 'row', 'which')
 KEYS = ('photo', 'row', 'pair', 'which', 'true_turn')
 
 
@@ -49,41 +52,60 @@ def results(
 ) -> list[dict[str, object]]:
     r"""All rows of a pair."""
     pair = make_depth_pair(number, SEEDS[seeds])
-    answer, found = Answer.of(pair), []
+    answer, found, same = Answer.of(pair), [], {}
     for photo in photos:
         for row in BOUNDS:
-            for which in _photos(row):
-                values = measure_depth(
-                    row.run(pair, answer, photo, which), answer)
-                found.append({
-                    'photo': photo, 'row': row.name, 'pair': number,
-                    'which': which, 'true_turn': answer.turn} | values)
+            keys = {'photo': photo, 'row': row.name, 'pair': number,
+                    'which': 'right', 'true_turn': answer.turn}
+            if row.name not in same:
+                values = measure_depth(row.run(pair, answer, photo), answer)
+            if row.kind != 'paste':  # whatever the photo
+                values = same.setdefault(row.name, values)
+                found.append(keys | values)
+                continue
+            wrong = product_error(
+                row.run(pair, answer, photo, 'wrong'), answer.truth,
+                answer.new)
+            found += [keys | values, keys | {
+                'which': 'wrong', 'product_error': wrong}]
     return found
 
 
 def run(args: argparse.Namespace) -> None:
-    lines = []
+    r"""Results that are there already are kept."""
+    args.out.mkdir(parents=True, exist_ok=True)
+    file = args.out / 'results.csv'
+    lines = _read(file) if file.is_file() else []
+    done = {line['pair'] for line in lines}
     with progress(args.pairs, 'pairs') as bar:
         for number in range(args.pairs):
-            lines += results(number, args.seeds, args.photos)
+            if number not in done:
+                lines += results(number, args.seeds, args.photos)
+                _write(file, lines)
             bar.update()
-    args.out.mkdir(parents=True, exist_ok=True)
+    with atomic_write(args.out / 'table.md') as temporary:
+        temporary.write_text(table(lines, args.seeds), 'utf-8')
+
+
+def _read(file: Path) -> list[dict[str, object]]:
+    with file.open(newline='') as lines:
+        return [{name: value if name in TEXTS else
+                 int(value) if name == 'pair' else float(value)
+                 for name, value in line.items() if value}
+                for line in csv.DictReader(lines)]
+
+
+def _write(file: Path, lines: Sequence[dict[str, object]]) -> None:
     names = [*KEYS, *sorted({name for line in lines for name in line
                              if name not in KEYS})]
-    with atomic_write(args.out / 'results.csv') as temporary, \
-            temporary.open('w', newline='') as file:
-        writer = csv.DictWriter(file, names, lineterminator='\n')
+    with atomic_write(file) as temporary, \
+            temporary.open('w', newline='') as out:
+        writer = csv.DictWriter(out, names, lineterminator='\n')
         writer.writeheader()
         for line in lines:
             writer.writerow({
                 name: f'{value:.6g}' if isinstance(value, float) else value
                 for name, value in line.items()})
-    with atomic_write(args.out / 'table.md') as temporary:
-        temporary.write_text(table(lines, args.seeds), 'utf-8')
-
-
-def _photos(row: Bound) -> tuple[str, ...]:
-    return ('right', 'wrong') if row.kind == 'paste' else ('right',)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

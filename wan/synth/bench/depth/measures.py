@@ -10,7 +10,7 @@ from torch import Tensor
 
 from wan.product.filters import blur
 from wan.product.places import Places
-from wan.product.standing import standing
+from wan.product.standing import Standing, standing
 from wan.utils.metrics import motion_amount, psnr, ssim
 
 from ...depth import (
@@ -45,6 +45,7 @@ class Answer:
         old, new: where template and truth show their product.
         hidden: where something stands before the new product.
         turn: radians a frame.
+        stand: how the template's product stands, as its pixels tell.
     """
     source: Tensor
     truth: Tensor
@@ -54,17 +55,20 @@ class Answer:
     new: Tensor
     hidden: Tensor
     turn: float
+    stand: Standing | None
 
     @classmethod
     def of(cls, pair: DepthPair) -> 'Answer':
         r"""Rendered."""
         truth, motion = pair.truth, pair.clip.motion
+        source, old = render_depth_clip(pair.clip), depth_mask(pair.clip)
         return cls(
-            render_depth_clip(pair.clip), render_depth_clip(truth),
+            source, render_depth_clip(truth),
             render_depth_background(pair.clip),
             tuple(map(render_depth_clip, pair.shifted(SHIFTS))),
-            depth_mask(pair.clip), depth_mask(truth), hidden_mask(truth),
-            motion.turn / max(1, pair.clip.frames - 1))
+            old, depth_mask(truth), hidden_mask(truth),
+            motion.turn / max(1, pair.clip.frames - 1),
+            stand_of(source, old))
 
 
 def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
@@ -126,9 +130,13 @@ def light_error(edited: Tensor, truth: Tensor, answer: Answer) -> float:
 
 def shown_turn(video: Tensor, mask: Tensor) -> float:
     r"""Radians a frame by which the product of a video turns in depth."""
+    stand = stand_of(video, mask)
+    return stand.rate if stand else 0.
+
+
+def stand_of(video: Tensor, mask: Tensor) -> Standing | None:
+    r"""How the product of a video stands; None where none is seen."""
     mask = (mask > .5).float()
     places = Places.of(mask)
     seen = places.size.nonzero().flatten().tolist()
-    if not seen:
-        return 0.
-    return standing(video, mask, places, seen).rate
+    return standing(video, mask, places, seen) if seen else None

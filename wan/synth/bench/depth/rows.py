@@ -20,7 +20,7 @@ class Bound:
         name, title: for commands and for readers.
         kind: the 'copy' of the template, the 'truth' itself, or the photo's
             'paste'.
-        collage: the paste's, of `wan.product.collage.COLLAGES`.
+        collage: the paste's, of `wan.product.collage.PASTES`.
     """
     name: str
     title: str
@@ -41,10 +41,9 @@ class Bound:
         if self.kind == 'truth':
             return answer.truth
         picture = Product(pair.photos(photo, which)[0])
-        return collage(
-            answer.source, answer.old, *picture.fitted(answer.truth.shape[:1:-1]
-                                                       ), self.collage,
-            pair.anchor).video
+        size = answer.truth.shape[3], answer.truth.shape[2]
+        return collage(answer.source, answer.old, *picture.fitted(size),
+                       self.collage, pair.anchor, answer.stand).video
 
 
 BOUNDS: tuple[Bound, ...] = (
