@@ -25,6 +25,10 @@ PRESETS: dict[str, dict[str, object]] = {
 }
 
 
+# Ways to paste the photo over the old product.
+COLLAGES = ('flat', 'upright', 'turning', 'off')
+
+
 @dataclass(frozen=True)
 class EditConfig:
     r"""Settings of the editing loop.
@@ -48,6 +52,13 @@ class EditConfig:
         collage_zeta_scale: flowalign's pull inside the mask, 0 to 1, toward
             the template with the first photo pasted over the old product
             (the target collage). It needs a photo and a mask; 0 is off.
+        collage: how the photo is pasted there. flat: turned until its outline
+            agrees with the old product's, then as that one turns in the
+            picture. Where the template's product is seen to turn about its
+            upright axis, upright lets the new one stand where and as that
+            one does, and turning also turns the photo as a can would turn,
+            the photo showing the side of the middle frame; elsewhere both
+            are as flat. off: no collage.
         mask_grow: dilation of the mask in latent cells of 8 pixels, 0 to 16,
             as the new product may have another outline.
         batch_branches: evaluate a step's branches as one batch.
@@ -65,6 +76,7 @@ class EditConfig:
     fg_zeta_scale: float = 1e-3
     bg_zeta_scale: float = 1e-1
     collage_zeta_scale: float = 0.3
+    collage: str = choice('flat', COLLAGES)
     mask_grow: int = 0
     batch_branches: bool = False
     composite: bool = False

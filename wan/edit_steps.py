@@ -75,7 +75,7 @@ def pastes(
         masked: whether the product's place is known, or looked for.
     """
     return bool(products) and masked \
-        and edit.collage_zeta_scale > 0 \
+        and edit.collage_zeta_scale > 0 and edit.collage != 'off' \
         and 'goal' in EDIT_METHODS[edit.edit_method].options
 
 
@@ -203,7 +203,7 @@ class EditSteps(WanPipeline):
         frames, height, width = scene.video.shape[1:]
         video, alpha = collage(
             scene.video, src_mask.expand(frames, -1, -1),
-            *products[0].fitted((width, height)))
+            *products[0].fitted((width, height)), edit.collage)
         region = region.joined(alpha)
         goal = self.encode_video(video, progress)
         return region, torch.lerp(scene.latent, goal, region.cells)

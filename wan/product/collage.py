@@ -9,23 +9,20 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from ..edit_config import COLLAGES
 from ..utils import disk
 from .filters import blur, dilate
+from .leaning import tilt, turns
+from .places import Places, sample, similarity
+from .standing import DOWN, Standing, foot, standing
+from .turning import turned_photo
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
 # beyond its mask, and the blur that carries the surroundings into the hole.
 EDGE, SPREAD = 1 / 32, 1 / 12
 # Rows at which the hole is filled; what is blurred needs no more.
 FILL_ROWS = 128
-# Turns in radians that are tried: from frame to frame, and at first between
-# photo and template.
-STEPS = torch.linspace(-0.24, 0.24, 25)
-TILTS = torch.linspace(-1.0, 1.0, 41)
-# What a turn of 1 radian costs in likeness, 0 to 1: a disc does not turn.
-RELUCTANCE = 0.02
-# A look at the product is so many pixels wide, and so many times the square
-# root of the product's area.
-LOOK, REACH = 48, 2.2
+PASTES = tuple(kind for kind in COLLAGES if kind != 'off')
 
 
 class Collage(NamedTuple):
@@ -34,45 +31,44 @@ class Collage(NamedTuple):
     alpha: torch.Tensor
 
 
-class Places(NamedTuple):
-    r"""A product in each frame: centre [F, 2], x and y, and size [F], pixels.
-
-    The size is the square root of its area, 0 where it is not seen.
-    """
-    centre: torch.Tensor
-    size: torch.Tensor
-
-    @classmethod
-    def of(cls, mask: torch.Tensor) -> 'Places':
-        r"""Of a mask [F, H, W] in [0, 1]."""
-        area = mask.sum((1, 2))
-        x, y = ((mask.sum(dim) * (torch.arange(mask.size(3 - dim)) + 0.5)
-                 ).sum(1) / area.clamp_min(1e-6) for dim in (1, 2))
-        return cls(torch.stack([x, y], 1), area.sqrt())
-
-
 def collage(
     video: torch.Tensor,
     mask: torch.Tensor,
     photo: torch.Tensor,
     alpha: torch.Tensor,
+    kind: str = 'flat',
+    anchor: int | None = None,
+    stand: Standing | None = None,
 ) -> Collage:
     r"""The template with the photo's product in place of its own.
 
     In each frame the surroundings are spread over the old product, and the
-    new one is laid on its centre with its area. It is turned at first so that
-    their outlines agree best, up to a third of a half turn, then as the old
-    one turns. It is not lit anew.
+    new one is laid on its centre with its area. It is not lit anew.
 
     Args:
         video: the template, [3, F, H, W] in [-1, 1].
         mask: [F, H, W] in [0, 1], the old product.
         photo, alpha: [3, 1, h, w] in [-1, 1] and [1, h, w] in [0, 1], as from
             `Product.fitted`.
+        kind: of `PASTES`. 'flat': turned at first so that their outlines
+            agree best, up to a third of a half turn, then as the old one
+            turns in the picture's plane. Where the old one is seen to turn
+            about its upright axis (`standing`), 'upright' puts the new one
+            on its foot, leaning only as it does, and 'turning' also turns it
+            at its rate, as a body of revolution; elsewhere both are 'flat'.
+        anchor: the frame whose side of the product the photo shows; None for
+            the middle one.
+        stand: what `standing` says of the template, if it is known.
 
     Returns:
         The collage, and where it shows the new product.
+
+    Raises:
+        ValueError: an unknown kind.
     """
+    if kind not in PASTES:
+        raise ValueError(
+            f'Unknown collage {kind!r}; allowed: {", ".join(PASTES)}.')
     mask = (mask > 0.5).float()
     old, new = Places.of(mask), Places.of(alpha)
     seen = old.size.nonzero().flatten().tolist()
@@ -81,8 +77,12 @@ def collage(
         out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
     if not seen:
         return Collage(out, alphas)
-    turns = _turns(video, mask, old, seen)
-    turns = turns + _tilt(alpha, new, mask[seen[:1]], old, seen[0])
+    angles, rate = None, 0.
+    if kind != 'flat':
+        angles, rate = stand or standing(video, mask, old, seen)
+    if not rate:
+        angles = turns(video, mask, old, seen) + tilt(
+            alpha, new, mask[seen[:1]], old, seen[0])
     # Shrunk first, or fine patterns would alias.
     shrink = min(1., float(old.size.max() / new.size[0]))
     product = F.interpolate(
@@ -90,10 +90,20 @@ def collage(
         mode='bilinear', antialias=True, recompute_scale_factor=True)
     ratio = torch.tensor(product.shape[-1:-3:-1]) / torch.tensor(
         alpha.shape[-1:-3:-1])
-    for i, turn in zip(seen, turns, strict=True):
+    since = torch.tensor(seen) - (
+        video.size(1) // 2 if anchor is None else anchor)
+    yaws = since * (rate if kind == 'turning' else 0.)
+    for i, angle, yaw in zip(seen, angles, yaws, strict=True):
         scale = new.size[0] * ratio.mean() / old.size[i]
-        pasted = _sample(product, mask.shape[1:], _similarity(
-            old.centre[i], new.centre[0] * ratio, -turn[None], scale))[0]
+        centre = old.centre[i]
+        if rate:  # it stands on something
+            down = torch.stack([-angle.sin(), angle.cos()])
+            centre = centre + down * (
+                foot(mask[i], centre, down) - foot(
+                    alpha[0], new.centre[0], DOWN) * old.size[i] / new.size[0])
+        shown = turned_photo(product[0], yaw[None]) if yaw else product
+        pasted = sample(shown, mask.shape[1:], similarity(
+            centre, new.centre[0] * ratio, -angle[None], scale))[0]
         out[:, i] = pasted[:3] + (1 - pasted[3]) * out[:, i]
         alphas[i] = pasted[3]
     return Collage(out, alphas)
@@ -113,61 +123,3 @@ def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:
     spread = F.interpolate(
         total / weight.clamp_min(1e-6), size, mode='bilinear').transpose(0, 1)
     return torch.lerp(spread, video, keep)
-
-
-def _turns(video, mask, places, seen) -> torch.Tensor:
-    r"""Radians by which the product has turned since it was seen first."""
-    def layers(i):
-        return torch.cat([video[:, i], mask[i:i + 1]])[None]
-
-    first = _look(layers(seen[0]), places, seen[0], torch.zeros(1))
-    turns = [torch.tensor(0.)]
-    for i in seen[1:]:
-        angles = turns[-1] + STEPS
-        looks = _look(layers(i), places, i, angles)
-        both = looks[:, 3] * first[:, 3]
-        difference = (looks[:, :3] - first[:, :3]).abs().mean(1) * both
-        likeness = _overlap(looks[:, 3], first[:, 3]) - difference.sum(
-            (1, 2)) / both.sum((1, 2)).clamp_min(1)
-        turns.append(angles[
-            (likeness - RELUCTANCE * STEPS.abs()).argmax()])
-    return torch.stack(turns)
-
-
-def _tilt(alpha, new, mask, old, index) -> torch.Tensor:
-    r"""Radians by which to turn the photo for the outlines to agree."""
-    still = _look(alpha[None], new, 0, torch.zeros(1))
-    turned = _look(mask[None], old, index, TILTS)
-    likeness = _overlap(turned[:, 0], still[:, 0])
-    return TILTS[(likeness - RELUCTANCE * TILTS.abs()).argmax()]
-
-
-def _overlap(one, two) -> torch.Tensor:
-    r"""Intersection over union of masks [K, h, w]."""
-    union = torch.maximum(one, two).sum((1, 2))
-    return torch.minimum(one, two).sum((1, 2)) / union.clamp_min(1e-6)
-
-
-def _look(picture, places, index, angles) -> torch.Tensor:
-    r"""A picture [1, C, H, W] around the product, turned back by angles."""
-    middle = torch.full((2,), LOOK / 2)
-    return _sample(picture, (LOOK, LOOK), _similarity(
-        middle, places.centre[index], angles,
-        REACH * places.size[index] / LOOK))
-
-
-def _similarity(here, there, angles, scale) -> torch.Tensor:
-    r"""Matrices [K, 2, 3]: there + scale * R(angle) (point - here)."""
-    cos, sin = angles.cos(), angles.sin()
-    turn = scale * torch.stack([cos, -sin, sin, cos], 1).view(-1, 2, 2)
-    return torch.cat([turn, (there - turn @ here)[..., None]], 2)
-
-
-def _sample(picture, size, matrices) -> torch.Tensor:
-    r"""[K, C, h, w]: a picture [1, C, H, W] at mapped pixels, 0 outside it."""
-    y, x = torch.meshgrid(
-        *(torch.arange(side) + 0.5 for side in size), indexing='ij')
-    points = torch.stack([x, y, torch.ones_like(x)], -1) @ matrices.mT[:, None]
-    grid = 2 * points / torch.tensor(picture.shape[-1:-3:-1]) - 1
-    return F.grid_sample(
-        picture.expand(len(grid), -1, -1, -1), grid, align_corners=False)

@@ -87,7 +87,7 @@ def compose(clip: Clip, told: Collection[str]) -> str:
     if 'props' in told:
         clauses += [
             f'{"behind" if prop.front else "beside"} '
-            f'{_a(f"{prop.colour} {prop.shape}")}'
+            f'{article(f"{prop.colour} {prop.shape}")}'
             for prop in clip.scene.props]
     if 'light' in told:
         clauses.append(f'lit from {_side(clip.scene.light)}')
@@ -103,7 +103,7 @@ def describe(product: Article, told: Collection[str] = ATTRIBUTES) -> str:
         shown = None if 'accents' in told else 1
         found.append(' and '.join(product.colours[:shown]))
     found.append(product.shape if 'shape' in told else 'product')
-    return _a(' '.join(found))
+    return article(' '.join(found))
 
 
 def _motion(motion: Motion) -> str:
@@ -122,7 +122,7 @@ def _surface(scene: Scene, told: Collection[str]) -> str:
     found = [scene.colour] if 'surface_colour' in told else []
     found.append(SURFACE_NAMES[scene.surface] if 'surface' in told else
                  'surface')
-    return f'on {_a(" ".join(found))}'
+    return f'on {article(" ".join(found))}'
 
 
 def _camera(motion: Motion) -> str:
@@ -143,5 +143,6 @@ def _side(light: Light) -> str:
     return SIDES[round(light.angle / (math.pi / 2)) % 4]
 
 
-def _a(phrase: str) -> str:
+def article(phrase: str) -> str:
+    r"""The phrase with 'a' or 'an' before it."""
     return ('an ' if phrase[0] in 'aeiou' else 'a ') + phrase

@@ -5,6 +5,7 @@ Places and lengths are in half frames: a square frame without camera motion is
 height counts, and it shows more or less of the scene to the left and right.
 Angles are in radians, clockwise on the screen.
 """
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from .shapes import PATTERNS, PROP_SHAPES, SHAPES
@@ -55,10 +56,10 @@ class Article:
     angle: float = 0.0
 
     def __post_init__(self):
-        _check('shape', self.shape, SHAPES)
-        _check('pattern', self.pattern, PATTERNS)
+        check('shape', self.shape, SHAPES)
+        check('pattern', self.pattern, PATTERNS)
         for colour in self.colours:
-            _check('colour', colour, PRODUCT_COLOURS)
+            check('colour', colour, PRODUCT_COLOURS)
         allowed = (1,) if self.pattern == 'solid' else (2, 3)
         if len(set(self.colours)) != len(self.colours) or (
                 len(self.colours) not in allowed):
@@ -84,8 +85,8 @@ class Prop:
     front: bool = False
 
     def __post_init__(self):
-        _check('prop', self.shape, PROP_SHAPES)
-        _check('colour', self.colour, SURFACE_COLOURS)
+        check('prop', self.shape, PROP_SHAPES)
+        check('colour', self.colour, SURFACE_COLOURS)
 
 
 @dataclass(frozen=True)
@@ -114,8 +115,8 @@ class Scene:
     props: tuple[Prop, ...] = ()
 
     def __post_init__(self):
-        _check('surface', self.surface, SURFACES)
-        _check('colour', self.colour, SURFACE_COLOURS)
+        check('surface', self.surface, SURFACES)
+        check('colour', self.colour, SURFACE_COLOURS)
 
 
 @dataclass(frozen=True)
@@ -180,7 +181,12 @@ def swap(clip: Clip, product: Article) -> Clip:
     return replace(clip, product=product)
 
 
-def _check(what: str, name: str, allowed) -> None:
+def check(what: str, name: str, allowed: Iterable[str]) -> None:
+    r"""Refuse a name that is not allowed.
+
+    Raises:
+        ValueError: what it is and which are allowed.
+    """
     if name not in allowed:
         raise ValueError(
             f'Unknown {what} {name!r}; allowed: {", ".join(allowed)}.')

@@ -1,0 +1,1 @@
+r"""The benchmark's world in depth: pairs, measures, and what needs no model."""

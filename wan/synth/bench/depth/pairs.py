@@ -1,0 +1,125 @@
+r"""Questions in the world in depth: a template, photos and the true answer."""
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from random import Random
+
+from PIL import Image
+
+from ...depth import (
+    DepthClip,
+    Solid,
+    Stand,
+    anchored,
+    any_side,
+    render_solid,
+    sample_depth_clip,
+    view_set,
+)
+from ...depth.captions import (
+    depth_caption_without_appearance,
+    full_depth_caption,
+)
+from ...depth.sampling import SLIM, sample_solid
+from ...depth.scene import SOLIDS
+from ...sampling import TEST_SEEDS
+from ...scene import PRODUCT_COLOURS, swap
+from ..pairs import same_shape
+
+# How photos are taken: near the pose of the middle frame, from anywhere, or
+# in sets of views around the product.
+PHOTOS = ('anchored', 'any', 'views')
+
+
+@dataclass(frozen=True)
+class DepthPair:
+    r"""A template and the solid that is to replace its own.
+
+    Args:
+        seed: of the template, and of the noise of every edit of it.
+        clip: the template.
+        product: the new one.
+        wrong: what the control's photo shows instead: of the same shape and
+            proportions, but in other colours and another pattern.
+        stands: for each of `PHOTOS`, how the product stands in its photos.
+        elevation: of the photos' camera.
+    """
+    seed: int
+    clip: DepthClip
+    product: Solid
+    wrong: Solid
+    stands: tuple[tuple[Stand, ...], ...]
+    elevation: float
+
+    @property
+    def truth(self) -> DepthClip:
+        r"""What a perfect edit shows."""
+        return swap(self.clip, self.product)
+
+    @property
+    def anchor(self) -> int:
+        r"""The frame that the anchored photo is near to."""
+        return self.clip.frames // 2
+
+    def shifted(self, count: int) -> list[DepthClip]:
+        r"""The truth with the skin turned about its body, `count` times."""
+        return [swap(self.clip, replace(
+            self.product, phase=2 * math.pi * i / count))
+            for i in range(count)]
+
+    def photos(self, kind: str, which: str = 'right') -> list[Image.Image]:
+        r"""RGBA photos, of `PHOTOS`, of the 'right' or 'wrong' product."""
+        product = {'right': self.product, 'wrong': self.wrong}[which]
+        return [render_solid(product, stand, self.elevation, self.clip.size)
+                for stand in self.stands[PHOTOS.index(kind)]]
+
+    def prompts(self, caption: str) -> tuple[str, str]:
+        r"""Source and target prompt; caption as of `Pair.prompts`."""
+        target = {'full': full_depth_caption,
+                  'hidden': depth_caption_without_appearance}[caption]
+        return full_depth_caption(self.clip), target(self.truth)
+
+    @property
+    def words(self) -> tuple[str, str]:
+        r"""The products' names in source and target prompt."""
+        return self.clip.product.shape, self.product.shape
+
+
+def make_depth_pair(
+    number: int,
+    seeds: Sequence[int] = TEST_SEEDS,
+    size: int = 128,
+    frames: int = 17,
+) -> DepthPair:
+    r"""The pair of a number: the same for the same arguments.
+
+    The new product has none of the old one's colours and another pattern; its
+    shape is another in even pairs and the same in odd ones.
+    """
+    clip = sample_depth_clip(seeds[number], size, frames)
+    rng = Random(f'depth pair {seeds[number]}')
+    old, shape = clip.product, clip.product.shape
+    if not same_shape(number):
+        shape = rng.choice([name for name in SOLIDS if name != shape])
+    slim, deep = rng.uniform(*SLIM[shape]), rng.uniform(.5, 1.)
+    product = _unlike(rng, shape, slim, deep, old)
+    wrong = _unlike(rng, shape, slim, deep, old, product)
+    stands = ((anchored(clip, frames // 2, rng),), (any_side(rng),),
+              view_set(rng.choice((3, 4)), rng))
+    elevation = min(.55, max(
+        .15, clip.room.elevation + rng.uniform(-.12, .12)))
+    return DepthPair(
+        seeds[number], clip, product, wrong, stands, elevation)
+
+
+def _unlike(rng, shape, slim, deep, *others: Solid) -> Solid:
+    r"""A product that shares neither colour nor pattern with the others."""
+    taken = {other.pattern for other in others}
+    product = sample_solid(rng)
+    while product.pattern in taken:
+        product = sample_solid(rng)
+    free = [name for name in PRODUCT_COLOURS
+            if not any(name in other.colours for other in others)]
+    colours = tuple(rng.sample(free, len(product.colours)))
+    return replace(
+        product, shape=shape, slim=slim, deep=deep, colours=colours)
