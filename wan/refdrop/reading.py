@@ -177,16 +177,18 @@ def reading_slots(
         return None
     device = references[0].keys[0].device
     length = math.prod(grid)
-    tokens = torch.arange(length, device=device)
+    tokens = torch.arange(length)
     if share is not None:
-        tokens = tokens[share.part(length)]
+        part = share.part(length)
+        tokens = tokens[part if isinstance(part, slice) else part.cpu()]
     index = torch.tensor(rows, device=device)
     # A whole batch is a view, not a copy.
     samples = slice(None) if len(rows) == len(reads) else index
     where = samples, slice(0, len(tokens))
     if mask is not None:
-        own = mask.to(device)[tokens].nonzero().flatten()
-        where, tokens = (index[:, None], own), tokens[own]
+        own = mask.cpu()[tokens].nonzero().flatten()
+        where, tokens = (index[:, None], own.to(device)), tokens[own]
+    tokens = tokens.to(device)
     weights = [sum(config.ref_c)] * len(references) if config.joint \
         else config.ref_c
     views = [
