@@ -12,9 +12,10 @@ from wan.product.finding import Finding
 from wan.product.hint import Hint
 from wan.product.locate import FOUND, JUMPS, TOO_LARGE
 from wan.product.masks import Region
-from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
+from wan.pvtt import EditConfig, Product, WanPVTT
 from wan.refdrop.config import READERS, RefConfig
 from wan.runtime import Runtime
+from wan.together import NOT_FOUND
 from wan.utils.flags import names
 from wan.utils.progress import Cancelled, Progress
 

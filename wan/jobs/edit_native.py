@@ -9,7 +9,8 @@ import torch
 from ..footage import Patch, write_footage
 from ..product.locate import doubts
 from ..product.stitch import laid
-from ..pvtt import NOT_FOUND, PVTTResult, WanPVTT
+from ..pvtt import PVTTResult, WanPVTT
+from ..together import NOT_FOUND
 from ..utils.kept import Kept
 from ..utils.progress import Progress
 from ..utils.utils import save_image
