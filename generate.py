@@ -1,4 +1,5 @@
 r"""Command line of Wan2.1: flags to settings, settings to a row of TASKS."""
+import argparse
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -11,10 +12,11 @@ import torch
 from wan import jobs
 from wan.configs import WAN_CONFIGS
 from wan.distributed.groups import from_first, local_device, processes
-from wan.experiments.files import experiment_task, read_experiment
 from wan.jobs.preparing import setting_names
 from wan.jobs.settings import JobSettings
+from wan.jobs.settings_file import experiment_task, read_experiment
 from wan.jobs.task import Job, Task
+from wan.jobs.template_file import FILE
 from wan.tasks import TASKS
 from wan.utils.flags import MAX_NUMBER, add_flags, given_flags, heading
 from wan.utils.program import Parser, rank, run_program, several, use_utf8
@@ -40,13 +42,13 @@ class Command:
         given: the settings that are given, by name.
         reads: files that settings were read from.
         dry_run: only print the plan.
-        preview: only show what the task would see.
+        also: what is made in place of the result, see `Task.also`.
     """
     task: str
     given: Mapping[str, object]
     reads: tuple[Path, ...] = ()
     dry_run: bool = False
-    preview: bool = False
+    also: str | None = None
 
 
 def build_parser(only: str | None = None) -> Parser:
@@ -63,6 +65,10 @@ def build_parser(only: str | None = None) -> Parser:
         '--preview', action='store_true',
         help='of --task pvtt: write one picture of the product that is found, '
         'the window that the model sees and the photo cut out, and stop')
+    parser.add_argument(
+        '--prepare', metavar='FOLDER',
+        help='of --task pvtt: do once, into a folder, what belongs to the '
+        'template alone, and stop; --template FOLDER uses it for any product')
     return parser
 
 
@@ -117,14 +123,30 @@ def parse_args(argv: Sequence[str] | None = None) -> Command:
     given, rest = given_flags(
         parser.parse_args, argv, ('task', *setting_names(TASKS)))
     task = given.pop('task', None)
-    if rest.config is None:
-        return Command(
-            task or parser.get_default('task'), given, (), rest.dry_run,
-            rest.preview)
-    task = experiment_task(TASKS, task)
+    also, files = _also(rest, given), ()
+    if rest.config is not None:
+        task, files = experiment_task(TASKS, task), (Path(rest.config),)
+        given = {**read_experiment(rest.config, TASKS[task]), **given}
     return Command(
-        task, {**read_experiment(rest.config, TASKS[task]), **given},
-        (Path(rest.config),), rest.dry_run, rest.preview)
+        task or parser.get_default('task'), given, files, rest.dry_run, also)
+
+
+def _also(rest: argparse.Namespace, given: dict[str, object]) -> str | None:
+    r"""What is made in place of the result, and where.
+
+    Raises:
+        ValueError: two things, or two places.
+    """
+    if rest.prepare is None:
+        return 'preview' if rest.preview else None
+    if rest.preview:
+        raise ValueError('preview and prepare are two things: give one of '
+                         'them (prepare writes a preview too).')
+    if 'save_file' in given:
+        raise ValueError('save_file is not for prepare, which writes into its '
+                         'own folder.')
+    given['save_file'] = str(Path(rest.prepare, FILE))
+    return 'prepare'
 
 
 def prepare(command: Command) -> Job:
@@ -134,7 +156,7 @@ def prepare(command: Command) -> Job:
         ValueError: bad input, before any weights are loaded.
     """
     return jobs.prepare(TASKS, command.task, command.given, command.reads,
-                        command.preview)
+                        command.also)
 
 
 def prepared_together(command: Command) -> Job:

@@ -3,11 +3,17 @@ r"""Run many edits, or a grid of them, with the model loaded once a GPU.
     python run_experiments.py configs/pvtt/*.yaml --ckpt_dir CHECKPOINT
     python run_experiments.py configs/pvtt/demo.yaml --ckpt_dir CHECKPOINT \
         --sweep ref_c=0,0.1,0.2 --sweep ref_layers=all,middle,deep
+    python run_experiments.py --template FOLDER --products products.csv \
+        --ckpt_dir CHECKPOINT
 
 All experiments are checked before the model is loaded. One that is bad, or
 fails later, is listed as failed and the others run. Those that are finished
 are skipped; those of which a setting, a file, the checkpoint or the program
 that edits has changed since are run again, in place of the old result.
+
+A table of products is a catalogue: each is put into the template that
+generate.py --prepare FOLDER has made. Its columns are image, target_prompt or
+name and attributes, mask, and any key of an experiment file.
 
 OUT/NAME gets the files of each, OUT/results.csv and OUT/index.html show all.
 Exit status: 0 all done, 1 some failed, 2 bad input and nothing was run, 130
@@ -26,10 +32,11 @@ from wan.distributed.groups import world_size
 from wan.experiments.batch import in_turn, run_all
 from wan.experiments.checking import check_all, prepare
 from wan.experiments.experiment import Experiment
-from wan.experiments.files import read_experiment, sweep_keys
+from wan.experiments.products import Product, read_products
 from wan.experiments.sweep import Point, grid, read_sweeps
 from wan.experiments.workers import in_workers, worker_devices
 from wan.jobs.preparing import setting_names
+from wan.jobs.settings_file import read_experiment, sweep_keys
 from wan.jobs.task import Task
 from wan.tasks import TASKS
 from wan.utils.flags import given_flags
@@ -46,7 +53,10 @@ def build_parser() -> Parser:
     parser.description, parser.epilog = __doc__, None
     parser.formatter_class = argparse.RawDescriptionHelpFormatter
     group = parser.add_argument_group('experiments')
-    group.add_argument('files', nargs='+', help='experiment files')
+    group.add_argument('files', nargs='*', help='experiment files')
+    group.add_argument(
+        '--products', metavar='TABLE.csv',
+        help='in place of experiment files, a product a row')
     group.add_argument(
         '--out', default='results',
         help='folder of the results (default: %(default)s)')
@@ -63,14 +73,19 @@ def build_parser() -> Parser:
 
 def reader(
     row: Task, flags: Mapping[str, object]
-) -> Callable[[str | Path, Point], dict[str, object]]:
-    r"""Makes settings of a file and a point of the grid.
+) -> Callable[[str | Path | Product, Point], dict[str, object]]:
+    r"""Makes settings of a file, or a product, and a point of the grid.
 
     The flags override the file, the point overrides both.
     """
 
-    def read(file: str | Path, point: Point) -> dict[str, object]:
-        return {**DEFAULTS, **read_experiment(file, row), **flags, **point}
+    def read(
+        source: str | Path | Product, point: Point
+    ) -> dict[str, object]:
+        over = {**flags, **point}
+        if isinstance(source, Product):
+            return {**DEFAULTS, **source.read(row, over)}
+        return {**DEFAULTS, **read_experiment(source, row), **over}
 
     return read
 
@@ -91,12 +106,21 @@ def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
     args.devices = worker_devices(args.workers, flags.get('device'))
     row = ABLE[args.task]
     read = reader(row, flags)
-    files = [name for text in args.files for name in _named(text)]
-    points = grid(files, read_sweeps(args.sweep, sweep_keys(row)))
+    sweeps = read_sweeps(args.sweep, sweep_keys(row))
+    if bool(args.files) == bool(args.products):
+        raise ValueError('Experiment files are needed, or --products with a '
+                         'table: one of them.')
+    if args.products:
+        files = [args.products]
+        points = grid(read_products(args.products, row), sweeps,
+                      lambda product: product.label)
+    else:
+        files = [name for text in args.files for name in _named(text)]
+        points = grid(files, sweeps)
     return args, check_all(
         args.task,
         {name: partial(read, *point) for name, point in points.items()},
-        args.out, files, flags.get('overwrite', False))
+        args.out, files, flags.get('overwrite', False), bool(args.products))
 
 
 def _named(text: str) -> list[str]:

@@ -131,7 +131,9 @@ def test_every_link_and_file_exists(page):
         if anchor:
             other = str((folder / path).resolve().relative_to(ROOT))
             heads = re.findall(r'^#+ (.*)', PAGES[other], re.M)
-            assert anchor in [x.lower().replace(' ', '-') for x in heads], link
+            assert anchor in [
+                re.sub(r'[^\w -]', '', x.lower()).replace(' ', '-')
+                for x in heads], link
     named = [name for name in re.findall(r'`([\w./*-]+)`', PAGES[page])
              if name.startswith(FOLDERS) or (
                  '/' not in name and name.endswith(SUFFIXES))]

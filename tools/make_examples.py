@@ -4,7 +4,7 @@ r"""Draw the example of product video template transfer, as committed.
 
 All is procedural (wan.synth): free of rights, and of the kind that the
 embedded model has learned. The prompts that this prints are those of
-configs/pvtt/demo.yaml.
+configs/pvtt/demo.yaml; all photos are those of configs/pvtt/products.csv.
 """
 import argparse
 import logging
@@ -43,6 +43,9 @@ WIDE = replace(
 WIDE_FPS, PITCH = 24, 330
 PRODUCT = Article(
     'heart', 'dotted', ('turquoise', 'yellow'), period=0.65, angle=0.3)
+MORE = (
+    Article('heart', 'checked', ('orange', 'blue'), period=0.5, angle=0.2),
+    Article('star', 'ringed', ('purple', 'yellow'), period=0.6))
 PHOTO_POSE = Pose(0.0, 0.0, 0.35, 0.75)
 
 
@@ -57,8 +60,10 @@ def main() -> None:
         visible_mask(TEMPLATE)[None, None], folder / 'template_mask.mp4',
         fps=FPS, nrow=1, value_range=(0, 1))
     write_with_tone(folder / 'wide.mp4', WIDE, WIDE_FPS, PITCH)
-    save_image(render_photo(PRODUCT, PHOTO_POSE, PHOTO_SIDE),
-               folder / 'product.png')
+    for number, product in enumerate((PRODUCT, *MORE), 1):
+        name = 'product.png' if number == 1 else f'product_{number}.png'
+        save_image(render_photo(product, PHOTO_POSE, PHOTO_SIDE),
+                   folder / name)
     for clip in (WIDE, swap(WIDE, PRODUCT)):
         logging.info(full_caption(clip))
 

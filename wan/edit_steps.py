@@ -129,10 +129,10 @@ class EditSteps(WanPipeline):
             ValueError: a size or number of frames that does not fit.
         """
         frames, height, width = video.shape[1:]
-        self.latent_shape((width, height), frames)
+        shape = self.latent_shape((width, height), frames)
         texts = self._texts(prompts, offload_model, progress, kept)
         latent = self.team.first(lambda: kept.get('latent', video))
-        if latent is None:
+        if latent is None or tuple(latent.shape) != tuple(shape):
             latent = self.encode_video(video, progress)
             if self.rank == 0:
                 kept.put('latent', latent, video)
@@ -144,13 +144,19 @@ class EditSteps(WanPipeline):
             name: kept.get(f'text.{name}', prompt)
             for name, prompt in prompts.items()})
         missing = {name: prompt for name, prompt in prompts.items()
-                   if found[name] is None}
+                   if not self._fits(found[name])}
         if missing:
             made = self.encode_text(missing, offload_model, progress)
             for name, text in made.items() if self.rank == 0 else ():
                 kept.put(f'text.{name}', text, missing[name])
             found |= made
         return {name: found[name].to(self.device) for name in prompts}
+
+    def _fits(self, text: torch.Tensor | None) -> bool:
+        r"""Whether something that was kept is an embedding [L, C]."""
+        return text is not None and text.dim() == 2 \
+            and 0 < text.size(0) <= self.model.text_len \
+            and text.size(1) == self.model.text_dim
 
     def blend_words(
         self, source: str, source_blend: str, target: str, target_blend: str

@@ -43,8 +43,8 @@ class SparseConfig:
     Args:
         sparse: 'share' evaluates the edit only where the product is, old or
             new, and reads the rest from the template's own evaluation; 'off'
-            evaluates it everywhere; 'auto' shares where composite puts the
-            template back around the product anyway, and it can.
+            evaluates it everywhere; 'auto' shares where the template is put
+            back around the product anyway, and it can.
         sparse_margin: tokens (16 pixels) around the product that are
             evaluated too, 0 to 16.
 

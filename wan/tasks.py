@@ -4,9 +4,9 @@ from .first_last_frame2video import WanFLF2V
 from .image2video import WanI2V
 from .jobs.edit import prepare_edit, run_edit, save_edit
 from .jobs.edit_files import companions
-from .jobs.edit_preview import with_preview
 from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
+from .jobs.edit_template import with_others
 from .jobs.extension import ExtensionSettings, extended
 from .jobs.image import (
     EndSettings,
@@ -77,7 +77,7 @@ _CONTROLLED_VIDEO = Task(
     suffixes=VIDEO_SUFFIXES,
     defaults=text_defaults(frame_num=81, sample_shift=16.0))
 
-_EDIT = with_preview(Task(
+_EDIT = with_others(Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
     suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,

@@ -88,7 +88,7 @@ class Runs(list):
 def save(job, text, more=None):
     r"""Save a text in place of a video."""
 
-    def write(folder, job, result):
+    def write(folder, job, result, progress):
         (folder / job.save_file.name).write_text(result)
         if more:
             more(folder)
@@ -124,7 +124,7 @@ def test_a_grid_runs_on_one_model_and_only_once(place, monkeypatch):
         assert float(row['seconds']) > 0
         assert 'load' not in json.loads(
             (folder / 'result.json').read_text())['seconds']
-        assert float(row['background_psnr']) > 0
+        assert 0 < float(row['share']) <= 1
         assert read_image(folder / 'result_sheet.png').width > 900
     videos = sorted(place.glob('out/*/result.mp4'))
     assert videos[0].read_bytes() != videos[1].read_bytes()
@@ -406,7 +406,7 @@ def test_a_report_that_fails_stops_nothing(place, runs, monkeypatch, caplog):
     def full(*args):
         raise OSError(28, 'No space left on device')
 
-    monkeypatch.setattr(report, '_page', full)
+    monkeypatch.setattr(report, 'results_page', full)
     assert run('a.yaml', 'b.yaml') == 0
     assert runs == ['load', 'a', 'b']
     assert 'The report in out could not be written' in caplog.text

@@ -31,6 +31,7 @@ from wan.synth.bench.pairs import make_native_pair
 from wan.synth.bench.run import run
 from wan.synth.bench.store import Setup
 
+ROOT = Path(__file__).parents[2]
 # A small product of the same shape: what is won is sharpness alone.
 PAIR = 5
 
@@ -148,3 +149,24 @@ def test_facts_tell_native_from_square(tmp_path, checkpoint):
                       for native in (False, True))
     assert square.facts['sources'] != native.facts['sources']
     assert square.pair(1) != native.pair(1)
+
+
+def test_the_page_has_the_tables_numbers():
+    quality = ROOT / 'docs' / 'quality'
+    tables, title = {}, ''
+    for line in (quality / 'native' / 'table.md').read_text().splitlines():
+        title = line[3:].split(' (')[0] if line.startswith('## ') else title
+        if line.startswith('| `'):
+            cells = [cell.strip() for cell in line.split('|')[2:-1]]
+            tables[title, cells[0]] = [cell.split(' ')[0] for cell in cells]
+    page = (quality / 'README.md').read_text()
+    part = page.split('## Native size')[1].split('\n## ')[0]
+    shown = [[cell.strip() for cell in line.split('|')[1:-1]]
+             for line in part.splitlines() if line.startswith('| ')][2:]
+    assert len(shown) > 4
+    for method, small, large, background, touched in shown:
+        one, two, both = (tables[title, method] for title in (
+            'Products of less than 1/8 of the frame',
+            'Products of 1/8 of the frame or more', 'All products'))
+        assert [small, large, background, touched] == [
+            one[1], two[1], both[2], both[3]]

@@ -8,11 +8,15 @@ import yaml
 from PIL import Image
 
 from tools import make_examples
+from wan.experiments.products import read_products, target_prompt
 from wan.synth import full_caption, swap, visible_mask
+from wan.tasks import TASKS
 from wan.utils.video import probe, read_video
 
+BLEND = 'striped red and white heart'
 ROOT = Path(make_examples.__file__).parents[1]
-FILES = ('product.png', 'template.mp4', 'template_mask.mp4', 'wide.mp4')
+PHOTOS = ('product.png', 'product_2.png', 'product_3.png')
+FILES = (*PHOTOS, 'template.mp4', 'template_mask.mp4', 'wide.mp4')
 
 
 @pytest.fixture(scope='module')
@@ -26,12 +30,13 @@ def drawn(tmp_path_factory):
 
 
 def test_the_committed_files_are_the_drawn_ones(drawn):
-    photos = [np.asarray(Image.open(folder / 'product.png'), int)
-              for folder in (drawn, ROOT / 'examples')]
-    assert photos[0].shape == (256, 256, 4)
-    # float32 arithmetic differs a little between machines
-    assert abs(photos[0] - photos[1]).max() <= 2
-    for name in FILES[1:]:
+    for name in PHOTOS:
+        photos = [np.asarray(Image.open(folder / name), int)
+                  for folder in (drawn, ROOT / 'examples')]
+        assert photos[0].shape == (256, 256, 4)
+        # float32 arithmetic differs a little between machines
+        assert abs(photos[0] - photos[1]).max() <= 2
+    for name in FILES[len(PHOTOS):]:
         info = probe(ROOT / 'examples' / name)
         wide = name == 'wide.mp4'
         assert (info.width, info.height, info.fps) == (
@@ -57,3 +62,18 @@ def test_the_prompts_of_the_demo_are_the_captions():
         (ROOT / 'configs/pvtt/demo.yaml').read_text('utf-8'))['video']
     for side, clip in (('source', template), ('target', edited)):
         assert demo[f'{side}_prompt'] == full_caption(clip)
+
+
+def test_the_words_of_the_catalogue_make_the_captions():
+    products = read_products(
+        ROOT / 'configs/pvtt/products.csv', TASKS['pvtt'])
+    demo = yaml.safe_load(
+        (ROOT / 'configs/pvtt/demo.yaml').read_text('utf-8'))['video']
+    assert len(products) == len(PHOTOS)
+    for product, article, photo in zip(
+            products, (make_examples.PRODUCT, *make_examples.MORE), PHOTOS,
+            strict=True):
+        assert full_caption(swap(make_examples.TEMPLATE, article)) == \
+            target_prompt(demo['source_prompt'], BLEND, product.words)
+        assert Path(product.settings['target_image'][0]).samefile(
+            ROOT / 'examples' / photo)

@@ -1,4 +1,6 @@
 r"""Tensors that are kept, and made anew once what they depend on changes."""
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 
@@ -59,3 +61,35 @@ def test_keys_tell_values_shapes_and_order():
     assert key_of(a) == key_of(a.clone())
     assert len({key_of(a), key_of(b), key_of(a, 1), key_of(1, a),
                 key_of('1'), key_of(1)}) == 6
+
+
+def test_what_cannot_be_written_is_told(tmp_path):
+    (tmp_path / 'file').write_text('')
+    told = []
+    kept = KeptIn(tmp_path / 'file', {'latent': 'a'}, tell=told.append)
+    kept.put('latent', torch.ones(2), 1)
+    assert kept.get('latent', 1) is None
+    assert len(told) == 1 and 'cannot be written' in told[0]
+
+
+def test_whoever_may_read_the_folder_may_read_it(tmp_path):
+    (tmp_path / 'usual').write_text('')
+    KeptIn(tmp_path, {'latent': 'a'}).put('latent', torch.ones(2), 1)
+    modes = {path.stat().st_mode for path in tmp_path.iterdir()}
+    assert len(modes) == 1
+
+
+def test_several_may_write_at_once(tmp_path):
+    r"""Each reads its own value or none, never another's or half a one."""
+
+    def job(number):
+        kept, value = KeptIn(tmp_path, {'latent': 'a'}), torch.full(
+            (4096,), float(number))
+        for _ in range(10):
+            kept.put('latent', value, number)
+            found = kept.get('latent', number)
+            assert found is None or torch.equal(found, value)
+
+    with ThreadPoolExecutor(4) as pool:
+        list(pool.map(job, range(4)))
+    assert [p.name for p in tmp_path.iterdir()] == ['latent.safetensors']

@@ -18,16 +18,23 @@ from ..tasks import TASKS
 from ..utils.checkpoint import fingerprint
 from ..utils.progress import progress
 from ..utils.sources import EDITING, EXTENDING, READING, source_digest
-from .experiment import KEY, RESULT, Experiment
+from .experiment import (
+    KEY,
+    MOV_CODECS,
+    MOV_RESULT,
+    RESULT,
+    Experiment,
+)
 from .report import check_report
 
 log = logging.getLogger(__name__)
 
 # Settings that change where and how a result comes about, not the result.
 # The checkpoint counts by its content.
+# A template counts by what it says.
 NO_MATTER = (
     'ckpt_dir', 'offload_blocks', 'offload_model', 'overwrite', 'profile',
-    'ref_bank', 'save_file')
+    'ref_bank', 'save_file', 'template')
 
 
 def check_all(
@@ -36,6 +43,7 @@ def check_all(
     out: str | Path,
     files: Sequence[str | Path] = (),
     overwrite: bool = False,
+    product: bool = False,
 ) -> list[Experiment]:
     r"""Look at every experiment before any weight is read; write nothing.
 
@@ -45,6 +53,7 @@ def check_all(
         out: folder of all results.
         files: that settings are read from, not to be written to.
         overwrite: replace a report that is not of an earlier run.
+        product: whether they are a catalogue.
 
     Returns:
         The experiments; the bad ones 'failed', those finished before 'done'.
@@ -54,8 +63,8 @@ def check_all(
     """
     check_report(out, files, overwrite)
     experiments = [
-        Experiment(Path(out, name), task, files=tuple(map(str, files)))
-        for name in wanted]
+        Experiment(Path(out, name), task, files=tuple(map(str, files)),
+                   product=product) for name in wanted]
     with progress(len(wanted), 'check') as bar:
         for experiment, read in zip(
                 experiments, wanted.values(), strict=True):
@@ -84,8 +93,12 @@ def prepare(experiment: Experiment) -> Job:
         raise ValueError(
             'save_file is not for experiments: their results go to the '
             'folder of all results.')
-    path = experiment.folder / RESULT
-    outputs = (path, *TASKS[experiment.task].companions(path))
+    row = TASKS[experiment.task]
+    told = {**row.defaults(given, {}), **given}
+    experiment.result = \
+        MOV_RESULT if told.get('codec') in MOV_CODECS else RESULT
+    path = experiment.folder / experiment.result
+    outputs = (path, *row.companions(path))
     # A result of ours that is damaged is made again; anything else stays.
     damaged = changed(experiment.record) and not strangers(
         experiment.record, outputs)

@@ -11,6 +11,8 @@ from ..utils.record import atomic_write, legible
 log = logging.getLogger(__name__)
 
 RESULT, RECORD, ERROR_LOG = 'result.mp4', 'result.json', 'error.log'
+# The result of codecs that no mp4 holds.
+MOV_RESULT, MOV_CODECS = 'result.mov', ('prores',)
 KEY = 'experiment_key'
 # How the file begins, by which it is known as ours; older ones begin as
 # Python's own traces do.
@@ -34,6 +36,9 @@ class Experiment:
         cause: the same with where it happened, for error.log.
         seconds: that it took, without loading the model.
         metrics: of its record.
+        notes: of its record.
+        product: whether it is one of a catalogue.
+        result: the file name of its video.
     """
     folder: Path
     task: str
@@ -46,6 +51,9 @@ class Experiment:
     cause: str = ''
     seconds: float | None = None
     metrics: dict[str, float] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+    product: bool = False
+    result: str = RESULT
 
     @property
     def name(self) -> str:
@@ -90,11 +98,20 @@ class Experiment:
         record = read_record(self.record)
         try:
             found = record['arguments'][KEY] == key and \
-                RESULT in record['files'] and not changed(self.record)
+                self.result in record['files'] and not changed(self.record)
             seconds = sum(record['seconds'].values())
-            metrics = dict(record['results'].get('metrics', {}))
+            metrics, notes = _measured(record['results'])
         except (LookupError, TypeError, AttributeError, ValueError):
             return False  # absent, or not written by this program
         if found:
-            self.status, self.seconds, self.metrics = 'done', seconds, metrics
+            self.status, self.seconds = 'done', seconds
+            self.metrics, self.notes = metrics, notes
         return found
+
+
+def _measured(results: Mapping) -> tuple[dict[str, float], tuple[str, ...]]:
+    r"""What a record tells of the background and of the photo, and notes."""
+    told = {**results.get('metrics', {}), **results.get('changed', {})}
+    if 'photo_effect' in results:
+        told['photo_effect'] = results['photo_effect']
+    return told, tuple(map(str, results.get('notes', ())))

@@ -5,8 +5,9 @@ import itertools
 import math
 import os
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import TypeVar
 
 MAX_LABEL = 40
 MAX_NAME_BYTES = 200
@@ -15,6 +16,7 @@ MAX_POINTS = 10_000
 TAKEN = ('index.html', 'results.csv', 'report.json')
 
 Point = Mapping[str, str]
+S = TypeVar('S')
 
 
 def read_sweeps(
@@ -50,32 +52,38 @@ def read_sweeps(
 
 
 def grid(
-    files: Sequence[str | Path], sweeps: Mapping[str, Sequence[str]]
-) -> dict[str, tuple[str | Path, Point]]:
-    r"""Every file at every point of the sweeps, by name.
+    sources: Sequence[S],
+    sweeps: Mapping[str, Sequence[str]],
+    label: Callable[[S], str] = lambda file: Path(file).stem,
+) -> dict[str, tuple[S, Point]]:
+    r"""Every experiment file, or product, at every point of the sweeps, by
+    name.
 
     A name reads 'watch_to_bracelet__ref_c=0.2__ref_layers=deep' and does not
     depend on what else is run, so that finished work is found again.
 
+    Args:
+        label: how a source is called in it.
+
     Raises:
-        ValueError: two files of one name, or too many points.
+        ValueError: two sources of one name, or too many points.
     """
-    points = math.prod([len(files), *map(len, sweeps.values())])
+    points = math.prod([len(sources), *map(len, sweeps.values())])
     if points > MAX_POINTS:
         raise ValueError(
             f'The sweeps make {points} experiments, allowed are {MAX_POINTS}.')
     jobs = {}
-    for file, values in itertools.product(
-            files, itertools.product(*sweeps.values())):
+    for source, values in itertools.product(
+            sources, itertools.product(*sweeps.values())):
         point = dict(zip(sweeps, values, strict=True))
         name = _short('__'.join([
-            _label(Path(file).stem),
+            _label(label(source)),
             *(f'{key}={_label(value)}' for key, value in point.items())]))
         if name in jobs:
             raise ValueError(
-                f'{jobs[name][0]} and {file} would both be named {name!r}; '
+                f'{jobs[name][0]} and {source} would both be named {name!r}; '
                 f'rename one of them.')
-        jobs[name] = file, point
+        jobs[name] = source, point
     return jobs
 
 

@@ -14,7 +14,6 @@ from ..product.photo import Product
 from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
 from ..step_cache import StepCacheConfig
-from ..utils.kept import NOTHING_KEPT
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
@@ -23,7 +22,7 @@ from ..utils.video import probe
 from ..windows import WindowConfig
 from . import extension
 from .checkpoint import Checkpoint
-from .edit_call import called
+from .edit_call import called, kept_of
 from .edit_files import (
     check_bank,
     companions,
@@ -48,15 +47,18 @@ from .edit_settings import (
     check_shown,
     preset_notes,
 )
+from .edit_shot import long_windows, read_shot, shot_hint, told
 from .edit_sparse import SparseTokens, resolved_sparse
 from .settings import Settings, idle_notes
-from .shot import Shot, long_windows, read_shot, shot_hint, told
+from .shot import Shot
 from .task import Job, Work
 from .text import window_notes
 
 NO_SOUND = (
     "The template's sound cannot be read, or there is none in the frames that "
     'are edited; the result has none.')
+# Stages of a second edit with another photo.
+AGAIN = ('capture the reference', 'edit', 'decode')
 # A pull that leaves no way back.
 REVERSIBLE_ZETA = 0.01
 
@@ -140,7 +142,8 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
             edit, sparse, replace(inputs, size=size_name, frame_num=frames)),
         size, frames, inputs.target_prompt,
         _stages(facts, masked is not None, reads,
-                checkpoint.model.needs_image), steps, evaluations,
+                checkpoint.model.needs_image, bool(products)),
+        steps, evaluations,
         (*tokens.savings, *settings[StepCacheConfig].savings),
         windows=windows, batch=evaluations if edit.batch_branches else 1,
         packed=tokens.packed(evaluations),
@@ -191,7 +194,7 @@ def _read_native(settings, facts, info, size, checkpoint):
 
 
 def _stages(
-    facts: Facts, masked: bool, reads: bool, looks: bool
+    facts: Facts, masked: bool, reads: bool, looks: bool, photos: bool
 ) -> tuple[str, ...]:
     r"""Of `WanPVTT.generate`, and what `run_edit` and `save_edit` add."""
     options, native = facts.options, facts.output.native
@@ -207,7 +210,12 @@ def _stages(
         'write': native,
         'measure': options.measure,
     }
-    return tuple(name for name, runs in stages.items() if runs)
+    found = [name for name, runs in stages.items() if runs]
+    if options.check_photo and photos:  # with another photo
+        again = [name for name in found if name in AGAIN]
+        after = found.index('decode') + 1
+        found[after:after] = again
+    return tuple(found)
 
 
 def _check_required(inputs: EditInputs, options: EditOptions) -> None:
@@ -277,7 +285,7 @@ def run_edit(
     if data.shot is not None:
         return run_native(job, pipe, progress)
     result = called(job, pipe, data.clip, data.mask, data.frames,
-                    options.use_mask, NOTHING_KEPT, progress)
+                    options.use_mask, kept_of(job), progress)
     if result is not None and options.measure:
         with progress.stage('measure'):
             job.record.results['metrics'] = background_report(

@@ -2,6 +2,7 @@ r"""How a job calls the editing pipeline, and what it records of the answer."""
 import logging
 from collections.abc import Mapping
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
@@ -10,8 +11,11 @@ from ..pvtt import PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
 from ..sparse import SparseConfig
 from ..step_cache import StepCacheConfig
-from ..utils.kept import Kept
+from ..utils.checkpoint import fingerprint
+from ..utils.kept import Kept, KeptIn, key_of
 from ..utils.progress import Progress
+from ..utils.sources import source_digest
+from .edit_check import effect_notes, photo_effect, recoloured
 from .edit_settings import EditInputs, EditOptions
 from .settings import JobSettings
 from .task import Job
@@ -37,6 +41,33 @@ def common(job: Job, kept: Kept, progress: Progress) -> dict[str, object]:
         'windows': job.work.windows, 'kept': kept, 'progress': progress}
 
 
+def kept_of(job: Job, folder: str | Path | None = None) -> Kept:
+    r"""What is encoded once: in the folder of the job's template or, without
+    one, in memory.
+
+    Args:
+        folder: of a template that is being made.
+    """
+    names = TEXTS + ('latent',) * job.settings[EditOptions].check_photo
+    folder = folder or job.settings[EditInputs].template
+    if folder is None or job.work.data.shot is None:
+        return Kept(names)
+    files, runtime = job.checkpoint, job.runtime
+    place = runtime.torch_device.type, source_digest('modules', 'pipeline')
+    text = key_of(_state(files.text_encoder_file), runtime.t5_cpu, *place)
+    latent = key_of(_state(files.vae_file), runtime.vae_tiling, *place)
+    return KeptIn(
+        Path(folder),
+        {'latent': latent, 'text.source': text, 'text.null': text}, names,
+        lambda text: note(job, (text,)))
+
+
+def _state(weights: Path) -> str:
+    r"""Of a network, with what describes it."""
+    beside = weights.with_suffix('.json')
+    return fingerprint([weights, beside] if beside.is_file() else [weights])
+
+
 def called(
     job: Job,
     pipe: WanPVTT,
@@ -58,18 +89,31 @@ def called(
         frames: edited frames that are given.
     """
     options, data = job.settings[EditOptions], job.work.data
-    result = pipe.generate(
-        clip, data.products, edit=job.settings[EditConfig],
-        ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
-        ref_bank=options.ref_bank, reverse_from=data.reverse_from,
-        frames=frames, context_scale=options.context_scale,
-        finding=data.finding, sparse=job.settings[SparseConfig],
-        step_cache=job.settings[StepCacheConfig],
-        round_trip=options.measure and options.measure_ceiling
-        and data.shot is None, **common(job, kept, progress))
+
+    def edited(products, bank, round_trip):
+        return pipe.generate(
+            clip, products, edit=job.settings[EditConfig],
+            ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
+            ref_bank=bank, reverse_from=data.reverse_from, frames=frames,
+            context_scale=options.context_scale, finding=data.finding,
+            sparse=job.settings[SparseConfig],
+            step_cache=job.settings[StepCacheConfig], round_trip=round_trip,
+            **common(job, kept, progress))
+
+    result = edited(
+        data.products, options.ref_bank, options.measure
+        and options.measure_ceiling and data.shot is None)
+    other = None
+    if options.check_photo and data.products:
+        # A bank is of the right photos.
+        other = edited(tuple(map(recoloured, data.products)), None, False)
     if result is None:  # another process has it
         return None
     note(job, result.notes)
+    if other is not None:
+        effect = photo_effect(result, other)
+        job.record.results['photo_effect'] = effect
+        note(job, effect_notes(effect))
     job.record.results |= {
         'edit': asdict(result.edit), 'reference': asdict(result.ref),
         **{f'{name}_on': used for name, used in result.used.items()}}

@@ -14,7 +14,7 @@ from ..together import NOT_FOUND
 from ..utils.kept import Kept
 from ..utils.progress import Progress
 from ..utils.utils import save_image
-from .edit_call import TEXTS, called, common, note
+from .edit_call import called, common, kept_of, note
 from .edit_files import companions
 from .edit_output import OutputSettings
 from .edit_settings import EditOptions
@@ -65,7 +65,8 @@ def find_shot(
         return shot.at(shot.view or shot.everything), None
     found = found[:len(shot.frames)]
     note(job, tuple(doubts(found)))
-    mask = shot.outside(found, shot.searched)
+    shot = shot.having(shot.outside(found, shot.searched))
+    mask = shot.coarse()
     return (shot if shot.view else shot.around(mask)), mask
 
 
@@ -73,14 +74,12 @@ def run_native(
     job: Job, pipe: WanPVTT, progress: Progress
 ) -> NativeResult | None:
     r"""Find the product, and edit the window around it."""
-    kept = Kept(TEXTS)
+    kept = kept_of(job)
     shot, mask = find_shot(job, pipe, kept, progress)
     clip, view = shot.seen(shot.view, progress), shot.view
     frames = {name: view.take(image, 0 if name == 'first' else -1)
               for name, image in job.work.data.frames.items()}
-    seen = None
-    if mask is not None:
-        seen = shot.masked(view) if shot.mask else shot.inside(mask, view)
+    seen = None if mask is None else shot.masked(view)
     result = called(
         job, pipe, clip, seen, frames, seen is not None, kept, progress)
     if result is None:  # another process has it
@@ -110,7 +109,7 @@ def save_native(
         if name != 'notes' and not math.isnan(value)}
     _, comparison, sheet, mask = companions(path)
     if result.mask is not None:
-        write_masks(mask, shot, result.mask)
+        write_masks(mask, shot)
     if job.settings[EditOptions].save_comparison:
         write_beside(job, shot, path, comparison)
         save_image(result_sheet(job, shot, result.mask, path), sheet)

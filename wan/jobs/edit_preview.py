@@ -5,18 +5,17 @@ from pathlib import Path
 import torch
 
 from ..pvtt import WanPVTT
-from ..utils.kept import Kept
 from ..utils.progress import Progress
 from ..utils.utils import save_image
 from .checkpoint import Checkpoint
 from .edit import prepare_edit
-from .edit_call import TEXTS
+from .edit_call import kept_of
 from .edit_native import find_shot
 from .edit_output import OutputSettings
 from .edit_sheet import preview_picture, write_masks
 from .settings import Settings
 from .shot import Shot
-from .task import Job, Task, Work
+from .task import Job, Work
 
 FINDING = ('read the template', 'encode text', 'encode', 'find the product')
 
@@ -42,7 +41,7 @@ def run_preview(
     job: Job, pipe: WanPVTT | None, progress: Progress
 ) -> tuple[Shot, torch.Tensor | None]:
     r"""The window, and the mask of the whole template."""
-    return find_shot(job, pipe, Kept(TEXTS), progress)
+    return find_shot(job, pipe, kept_of(job), progress)
 
 
 def save_preview(
@@ -54,16 +53,9 @@ def save_preview(
     shot, mask = result
     save_image(preview_picture(job, shot, mask), path)
     if mask is not None:
-        write_masks(preview_companions(path)[0], shot, mask)
+        write_masks(preview_companions(path)[0], shot)
 
 
 def preview_companions(path: Path) -> tuple[Path]:
     r"""The mask beside a preview."""
     return (path.with_name(f'{path.stem}_mask.mov'),)
-
-
-def with_preview(row: Task) -> Task:
-    r"""The row of an edit, and that of its preview."""
-    return replace(row, preview=replace(
-        row, prepare=prepare_preview, run=run_preview, save=save_preview,
-        suffixes=('.png',), companions=preview_companions, before=None))

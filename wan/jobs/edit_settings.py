@@ -24,6 +24,7 @@ from .edit_output import OutputSettings
 from .extension import ExtensionSettings
 from .settings import Idle, Settings, check_frame_num
 from .task import Section
+from .template_file import read_template_folder
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,8 @@ class EditInputs:
             most 81 or what the model makes; with window_frames at most
             1997).
         fit: how the template is brought to the size.
+        template: folder of a template that prepare has made; what it says
+            holds where nothing else is given.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -72,6 +75,7 @@ class EditInputs:
     size: str | None = choice(None, SIZE_CONFIGS)
     frame_num: int | None = unbounded(None)
     fit: str = choice('crop', ('crop', 'pad'))
+    template: str | None = path()
 
     def __post_init__(self):
         check_choices(self)
@@ -96,6 +100,9 @@ class EditOptions:
             takes.
         save_comparison: write template | photo | result as video and contact
             sheet.
+        check_photo: edit a second time, with the photo's product in other
+            colours; the difference says whether anything of the photo
+            arrives.
 
     Raises:
         ValueError: a preset that is not known.
@@ -109,6 +116,7 @@ class EditOptions:
     measure: bool = True
     measure_ceiling: bool = switch()
     save_comparison: bool = True
+    check_photo: bool = False
 
     def __post_init__(self):
         check_choices(self)
@@ -141,9 +149,19 @@ EXPERIMENT = {
 def edit_defaults(
     given: Mapping[str, object], config: Mapping[str, object]
 ) -> Mapping[str, object]:
-    r"""The settings of a given preset; an unknown one is refused later."""
+    r"""The settings of a given preset, and those of a template, which go
+    before them; an unknown preset is refused later.
+
+    Raises:
+        ValueError: the template cannot be read.
+    """
+    told = {}
+    if given.get('template'):
+        told = read_template_folder(
+            str(given['template']), EXPERIMENT, EDIT_SETTINGS)
+    preset = given.get('ref_preset', told.get('ref_preset'))
     return {'prompt_extend_target_lang': 'en',
-            **PRESETS.get(given.get('ref_preset'), {})}
+            **PRESETS.get(str(preset), {}), **told}
 
 
 class Facts(NamedTuple):
@@ -173,7 +191,7 @@ REF = tuple(names(RefConfig))
 MASKS = tuple(names(MaskConfig))
 
 IDLE = (
-    Idle((*REF, 'ref_bank', 'target_image', 'target_mask',
+    Idle((*REF, 'ref_bank', 'target_image', 'target_mask', 'check_photo',
           *names(CutoutConfig)),
          lambda f: not f.options.use_reference, 'use_reference is false'),
     Idle((*REF[1:], 'ref_bank'), lambda f: not any(f.ref.ref_c),

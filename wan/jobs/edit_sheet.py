@@ -101,7 +101,8 @@ def preview_picture(
         f'{view.box[0]}x{view.box[1]} of it as {view.size[0]}x'
         f'{view.size[1]}; this {kind}',
         f'source prompt: {inputs.source_prompt}',
-        f'target prompt: {inputs.target_prompt}',
+        *([f'target prompt: {inputs.target_prompt}']
+          if inputs.target_prompt else []),
         *(f'note: {note}' for note in job.record.results['notes'])]
     return _with_text(contact_sheet(seen_rows(job, shot, mask), COLUMNS), lines)
 
@@ -135,16 +136,12 @@ def result_sheet(
         COLUMNS)
 
 
-def write_masks(path: Path, shot: Shot, mask: torch.Tensor) -> None:
-    r"""Write where the product is, of the template's size, losslessly: it
-    can be changed and given as the mask.
-
-    Args:
-        mask: [F, h, w] in [0, 1] of the edited frames.
-    """
+def write_masks(path: Path, shot: Shot) -> None:
+    r"""Write where the product is in the edited frames, losslessly: it can be
+    changed and given as the mask."""
     frames = (
-        (resized(frame[None], shot.footage.size)[0] > 0.5).numpy().astype(
-            np.uint8)[..., None].repeat(3, 2) * 255 for frame in mask)
+        frame[0].mul(255).round().numpy().astype(np.uint8)[..., None].repeat(
+            3, 2) for frame in shot.mask.frames(len(shot.frames)))
     write_video(path, frames, shot.footage.fps, lossless=True)
 
 

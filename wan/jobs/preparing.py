@@ -26,7 +26,7 @@ def prepare(
     name: str,
     given: Mapping[str, object],
     reads: Iterable[str | Path] = (),
-    preview: bool = False,
+    also: str | None = None,
 ) -> Job:
     r"""Check everything that can be checked before weights are loaded.
 
@@ -36,26 +36,24 @@ def prepare(
         given: values of settings by name, as text or as what they are; those
             left out, or None, have their defaults.
         reads: files that `given` was read from, not to be written to.
-        preview: of the job that shows what the task would see, whose result
-            lies beside the other's.
+        also: what is made in place of the result, of `Task.also`; beside it
+            where the name does not say otherwise.
 
     Raises:
         ValueError: the first thing wrong, in one sentence.
     """
     try:
-        return _prepared(tasks, name, given, reads, preview)
+        return _prepared(tasks, name, given, reads, also)
     except OSError as error:  # closed folders, unreadable files
         raise ValueError(
             f'Cannot use {error.filename or "a file"}: '
             f'{error.strerror or error}.') from error
 
 
-def _prepared(tasks, name, given, reads, preview) -> Job:
+def _prepared(tasks, name, given, reads, also) -> Job:
     if name not in tasks:
         raise ValueError(f'task is {name!r}, allowed: {", ".join(tasks)}.')
-    row, notes = tasks[name], []
-    if preview:
-        row = _preview(tasks, name)
+    row, notes = _row(tasks, name, also), []
     _check_taken(tasks, name, given)
     _check_texts(row, given)
     base = build(JobSettings, given)
@@ -72,16 +70,17 @@ def _prepared(tasks, name, given, reads, preview) -> Job:
         runtime, ulysses_size=mesh.ulysses, ring_size=mesh.ring)
     seed = random.randint(0, MAX_SEED) if base.base_seed < 0 \
         else base.base_seed
+    defaults = row.defaults(given, checkpoint.config)
+    _check_texts(row, defaults)
     work = row.prepare(
-        Settings.of(
-            row.kinds, given, row.defaults(given, checkpoint.config)
-        ).updated(runtime, replace(base, ckpt_dir=str(folder), base_seed=seed)),
+        Settings.of(row.kinds, given, defaults).updated(
+            runtime, replace(base, ckpt_dir=str(folder), base_seed=seed)),
         checkpoint)
     path = Path(base.save_file or default_save_path(
         name, work.size, seed, work.title,
-        work.suffix or row.suffixes[0]))
-    if preview:
-        path = path.with_name(f'{path.stem}_preview{row.suffixes[0]}')
+        work.suffix or tasks[name].suffixes[0]))
+    if also and path.suffix.lower() not in row.suffixes:
+        path = path.with_name(f'{path.stem}_{also}{row.suffixes[0]}')
     work = replace(work, notes=(*notes, *work.notes))
     job = Job(name, row, checkpoint, work, RunRecord(
         {'task': name, **work.settings.flat()}, seed)).at(path)
@@ -129,12 +128,14 @@ def _check_texts(row, given) -> None:
             raise ValueError(f'{setting} is not text in UTF-8.')
 
 
-def _preview(tasks, name) -> Task:
-    if tasks[name].preview is None:
-        able = [n for n, row in tasks.items() if row.preview]
+def _row(tasks, name, also) -> Task:
+    if also is None:
+        return tasks[name]
+    if also not in tasks[name].also:
+        able = [n for n, row in tasks.items() if also in row.also]
         raise ValueError(
-            f'preview is not for task {name}; it is for {", ".join(able)}.')
-    return tasks[name].preview
+            f'{also} is not for task {name}; it is for {", ".join(able)}.')
+    return tasks[name].also[also]
 
 
 def _embedded(tasks, name) -> Path:

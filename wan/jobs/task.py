@@ -176,8 +176,8 @@ class Task:
         before: does what comes before the weights are loaded, and gives the
             job to go on with; for work that names such stages.
         experiment: sections of its experiment files; None without.
-        preview: what shows quickly what the task would see, as a row of its
-            own whose result is a picture; None without.
+        also: what else can be made of the same settings, by name, each a row
+            of its own: a preview, for instance.
     """
     pipeline: type[WanPipeline]
     model_types: tuple[str, ...]
@@ -190,7 +190,7 @@ class Task:
     companions: Callable[[Path], Sequence[Path]] = _no_companions
     before: Callable[[Job, Progress], Job] | None = None
     experiment: Mapping[str, Section] | None = None
-    preview: 'Task | None' = None
+    also: Mapping[str, 'Task'] = field(default_factory=dict)
 
     @property
     def kinds(self) -> tuple[type, ...]:

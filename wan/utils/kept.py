@@ -1,15 +1,18 @@
 r"""Tensors that cost time and depend on known things alone, kept by these."""
-from collections.abc import Container, Mapping
+import logging
+from collections.abc import Callable, Container, Mapping
 from hashlib import sha256
 from pathlib import Path
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 
-from .plain_files import open_plain
+from .plain_files import open_plain, reason
 from .record import atomic_write
 from .tensors import DTYPES, is_finite
+
+log = logging.getLogger(__name__)
 
 
 def key_of(*parts: object) -> str:
@@ -62,14 +65,16 @@ class KeptIn(Kept):
         facts: for each name what its value depends on beside its parts, such
             as a hash of the weights.
         names: of further values, which are kept in memory.
+        tell: told in a sentence of what cannot be written.
     """
 
     def __init__(
         self, folder: Path, facts: Mapping[str, str],
         names: Container[str] = (),
+        tell: Callable[[str], None] = log.warning,
     ):
         super().__init__(names)
-        self.folder, self.facts = folder, facts
+        self.folder, self.facts, self.tell = folder, facts, tell
 
     def get(self, name: str, *parts: object) -> torch.Tensor | None:
         if name not in self.facts:
@@ -78,21 +83,29 @@ class KeptIn(Kept):
         try:
             open_plain(path).close()
             with safe_open(path, 'pt') as file:
-                if (file.metadata() or {}).get('key') != key_of(
-                        self.facts[name], *parts):
+                told = file.metadata() or {}
+                if told.get('key') != key_of(self.facts[name], *parts):
                     return None
                 value = file.get_tensor('value')
         except (OSError, ValueError, SafetensorError):
             return None  # made anew, and replaced by what is readable
-        good = value.dtype in DTYPES and is_finite(value)
+        good = value.dtype in DTYPES and is_finite(value) \
+            and told.get('value') == key_of(value)
         return value if good else None
 
     def put(self, name: str, value: torch.Tensor, *parts: object) -> None:
         if name not in self.facts:
             return super().put(name, value, *parts)
-        with atomic_write(self._path(name)) as temporary:
-            save_file({'value': value.detach().cpu().contiguous()}, temporary,
-                      metadata={'key': key_of(self.facts[name], *parts)})
+        path, value = self._path(name), value.detach().cpu().contiguous()
+        try:
+            with atomic_write(path) as temporary:
+                # By its own writer only its owner could read it.
+                temporary.write_bytes(save({'value': value}, metadata={
+                    'key': key_of(self.facts[name], *parts),
+                    'value': key_of(value)}))
+        except OSError as error:
+            self.tell(f'{path} cannot be written, so that what it is to keep '
+                      f'is made anew each time: {reason(error)}.')
 
     def _path(self, name: str) -> Path:
         return self.folder / f'{name}.safetensors'

@@ -13,9 +13,11 @@ EDITING = (
 
 # What decides how the files of an edit are read, and its result measured.
 READING = (
-    'jobs/edit', 'jobs/edit_files', 'jobs/edit_masks', 'jobs/edit_photos',
-    'utils/colour', 'utils/image', 'utils/image_colour', 'utils/mask_file',
-    'utils/metrics', 'utils/video', 'utils/video_filters')
+    'footage', 'jobs/edit', 'jobs/edit_call', 'jobs/edit_check',
+    'jobs/edit_files', 'jobs/edit_masks', 'jobs/edit_native',
+    'jobs/edit_photos', 'jobs/edit_shot', 'jobs/shot', 'utils/colour',
+    'utils/image', 'utils/image_colour', 'utils/mask_file', 'utils/metrics',
+    'utils/video', 'utils/video_filters')
 
 # What decides the prompts of an edit, where a language model writes them.
 EXTENDING = (

@@ -6,8 +6,8 @@ from pathlib import Path
 
 import yaml
 
-from ..jobs.task import Task
 from ..utils.flags import kinds, parse, path_names
+from .task import Section, Task
 
 MAX_BYTES = 2**20
 MAX_VALUES = 10_000
@@ -36,36 +36,51 @@ def experiment_task(
 
 
 def read_experiment(path: str | Path, row: Task) -> dict[str, object]:
-    r"""The settings that an experiment file gives, by name.
+    r"""The settings that an experiment file gives, see `read_settings`."""
+    return read_settings(path, row.experiment, row.kinds)
+
+
+def read_settings(
+    path: str | Path,
+    sections: Mapping[str, Section],
+    classes: Iterable[type],
+    apart: bool = False,
+) -> dict[str, object]:
+    r"""The settings that a file gives, by name.
 
     Paths in it are taken from the working directory or, if nothing is there,
     from the file's own folder.
 
+    Args:
+        sections: that the file may have.
+        classes: of the settings, which tell what names a file.
+        apart: take paths from the file's own folder only.
+
     Raises:
-        ValueError: no YAML of the task's sections, or an unknown key; the
-            nearest known one is named.
+        ValueError: no YAML of these sections, or an unknown key; the nearest
+            known one is named.
     """
     path = Path(path)
     content = _content(path)
     if not isinstance(content, dict) or not all(
             isinstance(part, dict) for part in content.values()):
         raise ValueError(
-            f'{path} must have the sections {", ".join(row.experiment)}, '
+            f'{path} must have the sections {", ".join(sections)}, '
             f'each with keys and values.')
     files = {name: kinds(cls)[name]
-             for cls in row.kinds for name in path_names(cls)}
+             for cls in classes for name in path_names(cls)}
     given = {}
     for title, entries in content.items():
-        _check_known(path, title, row.experiment)
-        section = row.experiment[title]
+        _check_known(path, title, sections)
+        section = sections[title]
         for key, value in entries.items():
             _check_known(path, key, (*section.aliases, *section.keys))
             name = section.aliases.get(key, key)
             if name in given:
                 raise ValueError(f'{path} gives {name} twice.')
             if value is not None:
-                given[name] = value if name not in files else _file(
-                    path, name, files[name], value)
+                given[name] = value if name not in files else located(
+                    path.parent, name, files[name], value, apart)
     return given
 
 
@@ -142,18 +157,28 @@ def _check_known(path: Path, key: str, allowed: Iterable[str]) -> None:
             f'{path}: unknown key {key!r}; did you mean {near[0]!r}?')
 
 
-def _file(path: Path, name: str, kind: object, value: object):
-    r"""The value of a setting that names a file or several."""
-    whole = _located(path, value) if isinstance(value, str) else None
+def located(
+    folder: Path, name: str, kind: object, value: object, apart: bool = False
+) -> str | tuple[str, ...]:
+    r"""The value of a setting that names a file, or several, each where it
+    is: in the working directory or, if nothing is there, in a folder.
+
+    Args:
+        kind: of the setting's values, one text or several.
+        apart: in that folder only.
+    """
+    whole = _place(folder, value, apart) if isinstance(value, str) else None
     if whole and os.path.lexists(whole):
         return whole if kind is str else (whole,)
-    return _located(path, parse(name, kind, value))
+    found = parse(name, kind, value)
+    if isinstance(found, tuple):
+        return tuple(_place(folder, one, apart) for one in found)
+    return _place(folder, found, apart)
 
 
-def _located(path: Path, value: str | tuple[str, ...]):
-    r"""A file's name, or several, each where it is."""
-    if isinstance(value, tuple):
-        return tuple(_located(path, name) for name in value)
-    beside = str(path.parent / value)
+def _place(folder: Path, value: str, apart: bool) -> str:
+    beside = str(folder / value)
+    if apart:
+        return beside
     return beside if not os.path.exists(value) and os.path.exists(beside) \
         else value

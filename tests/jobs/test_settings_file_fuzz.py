@@ -3,8 +3,8 @@ time: each is taken, or refused in one sentence."""
 import random
 import time
 
-from wan.experiments.files import read_experiment
 from wan.jobs.settings import Settings
+from wan.jobs.settings_file import read_experiment
 from wan.tasks import TASKS
 from wan.utils.flags import names
 

@@ -8,13 +8,13 @@ import generate
 from run_experiments import reader
 from tests.cli import prepared
 from wan.edit_config import PRESETS, EditConfig
-from wan.experiments.files import (
+from wan.experiments.sweep import grid, read_sweeps
+from wan.jobs.edit_settings import EditInputs, EditOptions
+from wan.jobs.settings_file import (
     experiment_task,
     read_experiment,
     sweep_keys,
 )
-from wan.experiments.sweep import grid, read_sweeps
-from wan.jobs.edit_settings import EditInputs, EditOptions
 from wan.refdrop.config import RefConfig
 from wan.tasks import TASKS
 from wan.utils.flags import build
