@@ -264,10 +264,12 @@ def test_cancelled_is_of_all(pipe, clip):
      "needs photos that the template's evaluation does not read"),
     ({'reverse_from': torch.zeros(3, FRAMES, HEIGHT, WIDTH),
       'sparse': SparseConfig('off')}, None, 'is not for reverse')])
-def test_what_cannot_run_together_is_refused(
-        pipe, clip, options, other, message):
+def test_what_cannot_run_together_runs_alone(
+        pipe, clip, caplog, options, other, message):
     other = dict(options if other is None else other)
     second = clip.flip(-1) if other.pop('clip', False) else clip
-    with pytest.raises(ValueError, match=f'Editing together {message}'):
-        results(pipe, [editing(pipe, clip, WANTED[0], **options),
-                       editing(pipe, second, WANTED[1], **other)])
+    found = results(pipe, [editing(pipe, clip, WANTED[0], **options),
+                           editing(pipe, second, WANTED[1], **other)])
+    assert f'by itself: running together {message}' in caplog.text
+    assert torch.equal(found[1].video, alone(
+        pipe, second, WANTED[1], **other).video)

@@ -102,8 +102,10 @@ class Answer(NamedTuple):
 
 
 def why_alone(edits: Sequence[Pending]) -> str | None:
-    r"""Why edits cannot run together; None if they can."""
+    r"""Why edits cannot run together; None if they can, and for one."""
     first = edits[0]
+    if len(edits) == 1:
+        return None
     method = first.edit.edit_method
     if method not in ABLE:
         return f'needs edit_method {" or ".join(ABLE)}, not {method}'

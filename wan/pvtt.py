@@ -197,20 +197,22 @@ class WanPVTT(EditsTogether):
     ) -> Iterator[tuple[int, PVTTResult | None | Exception]]:
         r"""Run edits of one template, whose source is evaluated once.
 
-        Each result is that of the edit's own run. Where the joint loop
-        fails, each is run by itself.
+        Each result is that of the edit's own run. Edits that cannot share
+        their source, and all of those whose joint loop fails, are run one
+        by one, which is logged.
 
         Args:
             edits: from `editing`: one, or several that differ in products,
-                target prompts and masks alone.
+                target prompts and masks alone, with a method of
+                `wan.sparse.ABLE`, not in reverse, and with photos that the
+                source's branches do not read.
 
         Yields:
             The number of an edit that has ended, and its result, or what it
             was ended by.
 
         Raises:
-            ValueError: edits that cannot run together.
-            Cancelled: by the progress of one.
+            Cancelled: by the progress of the first.
         """
         waiting, pending = [], []
         for number, edit in enumerate(edits):

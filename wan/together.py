@@ -79,10 +79,12 @@ class EditsTogether(EditSteps):
 
     def answers(self, edits: Sequence[Pending]) -> list[Answer | Exception]:
         r"""What waiting edits are told; all that runs the transformer."""
-        if len(edits) > 1 and (why := why_alone(edits)):
-            raise ValueError(f'Editing together {why}.')
+        why = why_alone(edits)
+        if why:
+            log.warning('Each of %d edits is run by itself: running together '
+                        '%s.', len(edits), why)
         answers: dict[int, Answer | Exception] = {}
-        alike: dict[tuple[bool, bool], dict[int, Ready]] = {}
+        alike: dict[tuple[object, ...], dict[int, Ready]] = {}
         with torch.no_grad(), self.on_device(
                 self.model, edits[0].offload_model):
             conditions = self.conditions(edits[0].scene)
@@ -96,7 +98,8 @@ class EditsTogether(EditSteps):
                 except Exception as error:
                     answers[number] = error
                     continue
-                kind = one.inside is None, one.slots is None
+                kind = one.inside is None, one.slots is None, \
+                    number if why else 0
                 alike.setdefault(kind, {})[number] = one
             for group in alike.values():
                 answers |= zip(
