@@ -147,7 +147,8 @@ class Subject:
         with clock.stage('encode'):
             latent, goal = map(plain.encode, (self.clip, pasted))
         region = Region.given(
-            self.regions[1], latent[0].shape, edit.mask_grow).joined(alpha)
+            self.regions[1], latent[0].shape, edit.mask_grow).joined(
+                alpha).to(latent.device)
         generator = torch.Generator().manual_seed(self.seed)
         sigmas = edit.sigmas.tolist()
         noises = (torch.randn(latent.shape, generator=generator)

@@ -5,8 +5,9 @@
 #
 # A whole edit is timed stage by stage with the embedded model. With a
 # checkpoint, of text to video, a few steps of making a video are timed too;
-# its weights are read once. Each part may take as long as is said before it, and no more;
-# one that fails says so, and the others go on.
+# its weights are read once. Each part may take as long as is said before it,
+# and no more; one that fails says so, and the others go on. The last table
+# lists them.
 set -uo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python}
@@ -14,9 +15,15 @@ python=${PYTHON:-python}
 part() {
     local limit=$1 title=$2
     shift 2
+    local start=$SECONDS end='done'
     printf '\n### %s\n\n    %s\n\n' "$title" "$*"
-    timeout "$limit" "$@" 2>&1 || printf '\nfailed or cut off (%s)\n' "$?"
+    timeout "$limit" "$@" 2>&1 || {
+        end="failed or cut off ($?)"
+        printf '\n%s\n' "$end"
+    }
+    ended+="| $title | $((SECONDS - start)) | $limit | $end |"$'\n'
 }
+ended=$'| part | seconds | at most | |\n| --- | --: | --: | --- |\n'
 
 "$python" - <<'PROGRAM' || exit 2
 import sys
@@ -51,3 +58,4 @@ if [ $# -gt 0 ]; then
         --size '832*480' --frame_num 81 --sample_steps 4 --prompt 'a vase' \
         --save_file "$(mktemp -d)/gpu.mp4" --base_seed 1
 fi
+printf '\n### What ran\n\n%s' "$ended"

@@ -222,6 +222,22 @@ def test_a_step_of_some_tokens_has_its_share_of_the_flops(argv, capsys):
     assert "| the edit's tokens 25%, fp32 " in capsys.readouterr().out
 
 
+def test_a_further_edit_adds_its_tokens_alone(argv):
+    argv(*SMALL)
+    args, blocks = dit.parse_args(sparse.__doc__), []
+    for args.layers_limit in 1, 2:
+        blocks.append([sparse.together(args, n, .25) for n in (1, 2, 3)])
+        blocks[-1].append(sparse.together(args, 1, 1.))
+    *some, full = (b - a for a, b in zip(*blocks, strict=True))
+    for count, cost in enumerate(some, 1):
+        assert cost == pytest.approx(full * (1 + 2 * .25 * count) / 3)
+
+
+def test_a_further_product_is_at_most_a_quarter_of_an_edit():
+    for row in predicted.further():
+        assert 16.6 < float(row[-1].rstrip('%')) <= 25
+
+
 def test_the_peak_is_of_what_is_alive_at_a_time():
     r"""Three tensors are made, of which two are there at once."""
     given = torch.zeros(100)
