@@ -475,7 +475,7 @@ def test_what_the_vae_encodes_comes_before_the_transformer(
     edit(pipe, clip, src_mask=centre_mask(), reverse_from=clip)
     vae = pipe.vae.model
     assert order == [
-        pipe.text_encoder.model, *[vae, 'encode'] * 4, pipe.model, vae]
+        pipe.text_encoder.model, *[vae, 'encode'] * 4, pipe.model, vae, vae]
 
 
 def test_a_run_leaves_nothing_behind(pipe, clip):
