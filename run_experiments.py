@@ -68,7 +68,28 @@ def build_parser() -> Parser:
         '--workers', default='auto', metavar='N',
         help='experiments that run at once, each in a process with a GPU and '
         'a model of its own; auto is one for each GPU (default: %(default)s)')
+    group.add_argument(
+        '--products_at_once', default='1', metavar='N',
+        help='products in one template that run together and evaluate it once '
+        '(1 to 64); auto is as many as fit the memory, at most 8 '
+        '(default: %(default)s)')
     return parser
+
+
+def products_at_once(text: str, devices: Sequence[str | None]) -> int | None:
+    r"""How many run together; None is as many as fit.
+
+    Raises:
+        ValueError: no such number, or several with several workers.
+    """
+    if text != 'auto' and not (text.isdecimal() and 1 <= int(text) <= 64):
+        raise ValueError(f'products_at_once is {text!r}, allowed: auto, or a '
+                         f'number from 1 to 64.')
+    if text != '1' and len(devices) > 1:
+        raise ValueError(
+            f'products_at_once {text} needs workers 1: each of '
+            f'{len(devices)} workers runs one product at a time.')
+    return None if text == 'auto' else int(text)
 
 
 def reader(
@@ -104,6 +125,7 @@ def check(argv: Sequence[str]) -> tuple[argparse.Namespace, list[Experiment]]:
             f'torchrun has started {world_size()} processes: start '
             f'run_experiments.py without it; --workers uses several GPUs.')
     args.devices = worker_devices(args.workers, flags.get('device'))
+    args.at_once = products_at_once(args.products_at_once, args.devices)
     row = ABLE[args.task]
     read = reader(row, flags)
     sweeps = read_sweeps(args.sweep, sweep_keys(row))
@@ -140,8 +162,9 @@ def run(checked: tuple[argparse.Namespace, list[Experiment]]) -> int:
     else:
         waiting = sum(e.status == 'waiting' for e in experiments)
         devices = args.devices[:waiting]
-        run_all(experiments, args.out, in_turn if len(devices) < 2 else
-                partial(in_workers, devices))
+        run_all(experiments, args.out,
+                partial(in_turn, at_once=args.at_once) if len(devices) < 2
+                else partial(in_workers, devices))
     return int(any(e.status == 'failed' for e in experiments))
 
 

@@ -1,6 +1,7 @@
 r"""What the benchmarks share: timing, memory, the machine, tables."""
 import ctypes
 import platform
+import re
 import time
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
@@ -109,3 +110,14 @@ def table(header: Sequence[str], rows: Iterable[Sequence]) -> str:
 
 def print_table(header: Sequence[str], rows: Iterable[Sequence]) -> None:
     print(table(header, rows))
+
+
+def write(file: Path, text: str, marks: tuple[str, str]) -> None:
+    r"""Put the text between the marks of a page."""
+    page = file.read_text(encoding='utf-8')
+    parts = re.split('|'.join(map(re.escape, marks)), page)
+    if len(parts) != 3:
+        raise SystemExit(f'{file} has no {marks[0]} followed by {marks[1]}.')
+    file.write_text(
+        f'{parts[0]}{marks[0]}\n\n{text}\n\n{marks[1]}{parts[2]}',
+        encoding='utf-8')

@@ -14,7 +14,6 @@ process computed, which other programs on the machine hardly change.
 """
 import argparse
 import json
-import re
 import tempfile
 from pathlib import Path
 from statistics import mean
@@ -88,17 +87,6 @@ def report(args) -> str:
              '1.3B, 480p, F', 'whole'], scaling.memories())])
 
 
-def write(file: Path, text: str) -> None:
-    r"""Put the text between the marks of a page."""
-    page = file.read_text(encoding='utf-8')
-    parts = re.split('|'.join(map(re.escape, MARKS)), page)
-    if len(parts) != 3:
-        raise SystemExit(f'{file} has no {MARKS[0]} followed by {MARKS[1]}.')
-    file.write_text(
-        f'{parts[0]}{MARKS[0]}\n\n{text}\n\n{MARKS[1]}{parts[2]}',
-        encoding='utf-8')
-
-
 def parse_args() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument('--model', choices=MODELS, default='small')
@@ -134,7 +122,7 @@ def main() -> None:
         text = report(args)
     print(text)
     if args.write:
-        write(args.write, text)
+        common.write(args.write, text, MARKS)
 
 
 if __name__ == '__main__':

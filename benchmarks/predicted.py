@@ -84,6 +84,23 @@ def rows() -> Iterator[list[str]]:
                       for gpu in SHOWN)]
 
 
+def further() -> Iterator[list[str]]:
+    r"""Of products that run together: a whole edit, and each further one.
+
+    The source is evaluated with the first; a further one evaluates its own
+    branches, and has its own collage encoded and its own result decoded.
+    """
+    for name, model in MODELS.items():
+        for size, (height, width) in SIZES.items():
+            one = STEPS * forward(model, height, width)
+            vae = vae_flops('encode', height, width) + \
+                vae_flops('decode', height, width)
+            full = BRANCHES * one + vae
+            more = (evaluations(PRODUCT) - evaluations(0.)) * one + vae
+            yield [f'{name}, {size}', f'{full / 1e15:.1f}',
+                   f'{more / 1e15:.1f}', f'{more / full:.1%}']
+
+
 def public() -> Iterator[list[str]]:
     r"""What others have published, and the rate that it would take."""
     for name, gpu, seconds, count, size, frames in (
@@ -102,6 +119,10 @@ def main() -> None:
             'VAE PFLOP', 'PFLOP']
     common.print_table(
         [*head, *(f'{gpu}, s' for gpu in SHOWN)], rows())
+    print()
+    common.print_table(
+        ['products at once', 'PFLOP of a full edit', 'of a further product',
+         'share'], further())
     print()
     common.print_table(
         ['published', 'GPU', 'seconds', 'PFLOP', 'of the matrix rate'],

@@ -62,6 +62,27 @@ def steps(
                 denoiser.timestep(SIGMA)) for share in SHARES]
 
 
+def together(args, count: int, share: float) -> int:
+    r"""FLOPs of a step of several edits of one source, on their tokens."""
+    denoiser = Denoiser(dit.empty(args), attend=partial(
+        attention, backend='matmul'))
+    width, height = map(int, args.size.split('*'))
+    shape = (16, (args.frames - 1) // 4 + 1, height // 8, width // 8)
+    with torch.device('meta'):
+        condition = Condition(denoiser.model.project_text(
+            [torch.empty(args.text_tokens, denoiser.model.text_dim)]))
+        latents = {'q': torch.empty(shape)} | {
+            (name, i): torch.empty(shape)
+            for name in EDITED for i in range(count)}
+        tokens = round(share * latents['q'][0].numel() / 4)
+        chosen = {key: torch.arange(tokens) for key in latents if key != 'q'}
+        v = lockstep(denoiser, dict.fromkeys(latents, condition), chosen,
+                     dict.fromkeys(chosen, 'q'))
+        with torch.no_grad(), FlopCounterMode(display=False) as counter:
+            v(latents, denoiser.timestep(SIGMA))
+    return counter.get_total_flops()
+
+
 def counted(args) -> list[int]:
     r"""FLOPs for each share."""
     work = []

@@ -10,8 +10,11 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks import (
+    common,
     distributed,
     dit,
+    edit,
+    growth,
     memory,
     predicted,
     refdrop,
@@ -24,6 +27,11 @@ from benchmarks.peak import peak_bytes
 from benchmarks.scaling import Evaluation, Machine
 from wan.configs import WAN_CONFIGS
 from wan.distributed.mesh import Mesh
+from wan.flowalign import _noises, edit_sigmas, flowalign
+from wan.pvtt import WanPVTT
+from wan.runtime import Runtime
+from wan.utils.progress import Progress
+from wan.velocity import at_sigma, velocity
 
 SMALL = (
     '--config', 't2v-tiny', '--dim', '48', '--ffn_dim', '64', '--num_heads',
@@ -133,7 +141,7 @@ def test_a_page_without_marks_is_refused(tmp_path):
     page = tmp_path / 'page.md'
     page.write_text(distributed.MARKS[0])
     with pytest.raises(SystemExit, match='page.md has no'):
-        distributed.write(page, 'tables')
+        common.write(page, 'tables', distributed.MARKS)
     assert page.read_text() == distributed.MARKS[0]
 
 
@@ -214,6 +222,22 @@ def test_a_step_of_some_tokens_has_its_share_of_the_flops(argv, capsys):
     assert "| the edit's tokens 25%, fp32 " in capsys.readouterr().out
 
 
+def test_a_further_edit_adds_its_tokens_alone(argv):
+    argv(*SMALL)
+    args, blocks = dit.parse_args(sparse.__doc__), []
+    for args.layers_limit in 1, 2:
+        blocks.append([sparse.together(args, n, .25) for n in (1, 2, 3)])
+        blocks[-1].append(sparse.together(args, 1, 1.))
+    *some, full = (b - a for a, b in zip(*blocks, strict=True))
+    for count, cost in enumerate(some, 1):
+        assert cost == pytest.approx(full * (1 + 2 * .25 * count) / 3)
+
+
+def test_a_further_product_is_at_most_a_quarter_of_an_edit():
+    for row in predicted.further():
+        assert 16.6 < float(row[-1].rstrip('%')) <= 25
+
+
 def test_the_peak_is_of_what_is_alive_at_a_time():
     r"""Three tensors are made, of which two are there at once."""
     given = torch.zeros(100)
@@ -257,13 +281,83 @@ def test_predicted_beside_what_was_published():
         assert .2 < float(row[-1].rstrip('%')) / 100 < .8
 
 
+@pytest.fixture
+def subject(checkpoint, monkeypatch):
+    r"""Random weights in the place of the embedded model's, and one step."""
+    monkeypatch.setattr(edit, 'EMBEDDED', checkpoint)
+    monkeypatch.setattr(edit, 'CATALOGUE', 2)
+    pipe = WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, runtime=Runtime(
+        device='cpu', dtype='float32'))
+    return edit.Subject(pipe, 0, frames=5, steps=2, size=64)
+
+
+@torch.no_grad()
+def test_the_plain_edit_is_ours_without_the_photo(subject):
+    r"""Networks, and the loop with the same noise."""
+    pipe, plain = subject.pipe, subject.plain
+    latent = pipe.encode_video(subject.clip, Progress())
+    torch.testing.assert_close(
+        plain.encode(subject.clip)[0], latent, rtol=1e-3, atol=1e-3)
+    torch.testing.assert_close(
+        plain.decode(latent[None]), pipe.decode(latent, Progress()).clamp(
+            -1, 1), rtol=1e-3, atol=1e-3)
+    texts = {name: torch.randn(4, pipe.model.text_dim)
+             for name in ('source', 'target')}
+    told = {name: pipe.condition(text) for name, text in texts.items()}
+    v = velocity(pipe.denoiser, {
+        'q': told['source'], 'ps': told['source'], 'pt': told['target']})
+    sigmas, goal = edit_sigmas(3, 5., 1.), torch.randn_like(latent)
+    noises = [noise[None] for noise in _noises(
+        latent, sigmas, torch.Generator().manual_seed(1))]
+    torch.testing.assert_close(
+        plain.flowalign(latent[None], texts, sigmas.tolist(), noises, 3.,
+                        torch.tensor(.2), goal)[0],
+        flowalign(latent, at_sigma(v, pipe.denoiser), sigmas,
+                  torch.Generator().manual_seed(1), guide_scale=3., zeta=.2,
+                  goal=goal), rtol=1e-3, atol=1e-3)
+
+
+def test_a_whole_edit_is_counted_stage_by_stage(subject):
+    found = edit.measured(subject, 1)
+    assert len(found) == len(list(edit.summary(found))) == 5
+    plain, full, sparse, cached, many = (
+        found[name].work for name in subject.runs)
+    # The photo's bank is read too, which costs next to nothing.
+    assert plain['edit'] == pytest.approx(full['edit'], rel=.1)
+    assert many['edit'] < sparse['edit'] < full['edit']
+    assert cached['edit'] == sparse['edit']  # of one step
+    for one in found.values():
+        assert one.peak > 0 and one.quality['product_error'] > 0
+        assert all(one.cpu[0][stage] >= 0 for stage in edit.STAGES)
+
+
+def test_a_further_product_adds_its_own_tokens(subject):
+    rows = list(edit.further(subject, 2))
+    added = [float(row[-1].rstrip('%')) for row in rows]
+    assert added[0] > added[1] > 0
+    assert float(rows[1][2].rstrip('%')) == pytest.approx(
+        sum(added), abs=2)
+
+
+def test_exponents(subject, monkeypatch):
+    assert growth.exponent((1, 2, 4), (3, 12, 48)) == pytest.approx(2)
+    monkeypatch.setattr(growth, 'FRAMES', (5, 9))
+    monkeypatch.setattr(growth, 'SIDES', (64, 96))
+    monkeypatch.setattr(growth, 'SHARES', (.25, .5))
+    rows = list(growth.rows(subject.pipe, 1))
+    assert [row[0] for row in rows] == [
+        'frames', 'area', "the product's share"]
+    for *_, work, _ in rows:
+        assert .7 < float(work) < 2  # linear layers, and attention
+
+
 GPU = Path(predicted.__file__).with_name('gpu.sh')
 
 
 def test_the_gpu_script_is_under_ten_minutes_and_runs_what_there_is():
     text = GPU.read_text('utf-8').replace('\\\n', ' ')
     limits = [int(n) for n in re.findall(r'^ *part (\d+) ', text, re.M)]
-    assert len(limits) == 7 and sum(limits) < 600
+    assert len(limits) == 8 and sum(limits) < 600
     for name in re.findall(r'-m benchmarks\.(\w+)', text):
         assert GPU.with_name(f'{name}.py').is_file()
 

@@ -12,9 +12,10 @@ from wan.product.finding import Finding
 from wan.product.hint import Hint
 from wan.product.locate import FOUND, JUMPS, TOO_LARGE
 from wan.product.masks import Region
-from wan.pvtt import NOT_FOUND, EditConfig, Product, WanPVTT
+from wan.pvtt import EditConfig, Product, WanPVTT
 from wan.refdrop.config import READERS, RefConfig
 from wan.runtime import Runtime
+from wan.together import NOT_FOUND
 from wan.utils.flags import names
 from wan.utils.progress import Cancelled, Progress
 
@@ -474,7 +475,7 @@ def test_what_the_vae_encodes_comes_before_the_transformer(
     edit(pipe, clip, src_mask=centre_mask(), reverse_from=clip)
     vae = pipe.vae.model
     assert order == [
-        pipe.text_encoder.model, *[vae, 'encode'] * 4, pipe.model, vae]
+        pipe.text_encoder.model, *[vae, 'encode'] * 4, pipe.model, vae, vae]
 
 
 def test_a_run_leaves_nothing_behind(pipe, clip):

@@ -65,6 +65,14 @@ class Conditions:
                 self._prompts[prompt], **inputs)
         return self._made[key][1]
 
+    def beside(self, prompts: Mapping[str, torch.Tensor]) -> 'Conditions':
+        r"""Of other prompts; those that are alike are not made anew."""
+        other = Conditions(self._pipe, prompts)
+        other._made = {
+            key: made for key, made in self._made.items()
+            if torch.equal(self._prompts[key[0]], prompts[key[0]])}
+        return other
+
     def of_branches(
         self, method: str, seen: Seen = UNSEEN
     ) -> dict[str, Condition]:

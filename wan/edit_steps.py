@@ -21,7 +21,7 @@ from .edit_inputs import (
     Shown,
     TextSight,
 )
-from .flowalign import BRANCHES, EDIT_METHODS
+from .flowalign import BRANCHES, EDIT_METHODS, Callback
 from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
 from .product.collage import collage
@@ -399,19 +399,34 @@ class EditSteps(WanPipeline):
             start: an edited latent to go back to the template from.
             ref_guide_scale: of the reference's own guidance.
         """
-        method, sigmas = EDIT_METHODS[edit.edit_method], edit.sigmas
-        if start is not None:
-            sigmas = sigmas.flip(0)
-        options = {
-            'zeta': edit.zeta(
-                None if region is None else region.cells, goal is not None),
-            'goal': goal, 'start': start,
-            'src_guide_scale': edit.src_guide_scale}
+        sigmas = edit.sigmas if start is None else edit.sigmas.flip(0)
+        zeta = edit.zeta(
+            None if region is None else region.cells, goal is not None)
         with progress.stage('edit', len(sigmas) - 1, self.device) as step:
-            return method.loop(
-                scene.latent, at_sigma(v, self.denoiser), sigmas,
-                torch.Generator().manual_seed(scene.seed),
-                guide_scale=edit.sample_guide_scale,
-                ref_guide_scale=ref_guide_scale,
-                callback=lambda i, n, x: step(i + 1, n, x),
-                **{name: options[name] for name in method.options})
+            return self.loop(
+                scene, v, edit, sigmas, lambda i, n, x: step(i + 1, n, x),
+                ref_guide_scale, zeta=zeta, goal=goal, start=start)
+
+    def loop(
+        self,
+        scene: Scene,
+        v: Velocity,
+        edit: EditConfig,
+        sigmas: torch.Tensor,
+        callback: Callback,
+        ref_guide_scale: float | None,
+        **options: object,
+    ) -> torch.Tensor:
+        r"""The loop of the edit's method.
+
+        Args:
+            options: of some methods, of which this one takes its own.
+        """
+        method = EDIT_METHODS[edit.edit_method]
+        options |= {'src_guide_scale': edit.src_guide_scale}
+        return method.loop(
+            scene.latent, at_sigma(v, self.denoiser), sigmas,
+            torch.Generator().manual_seed(scene.seed),
+            guide_scale=edit.sample_guide_scale,
+            ref_guide_scale=ref_guide_scale, callback=callback,
+            **{name: options[name] for name in method.options})

@@ -5,30 +5,26 @@ FlowAlign (arXiv 2505.23145) edits the template's latent along the difference
 of two velocities; RefDrop (2405.17661) lets the edit's self-attentions read a
 bank of the photo's keys and values. The steps stand in `edit_steps`.
 """
-from collections.abc import Mapping, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import wraps
 from pathlib import Path
 
 import torch
 
 from .edit_config import EditConfig
 from .edit_inputs import Shown
-from .edit_steps import EditSteps
+from .pending import Answer, Pending
 from .product.finding import AUTO, Finding
-from .product.locate import doubts
 from .product.masks import Region, composite
 from .product.photo import Product
 from .refdrop.config import RefConfig
-from .sparse import DENSE, Sparse, SparseConfig
+from .sparse import DENSE, SparseConfig
 from .step_cache import NO_CACHE, StepCacheConfig
+from .together import EditsTogether
 from .utils.kept import NOTHING_KEPT, Kept
-from .utils.progress import Progress
+from .utils.progress import Cancelled, Progress
 from .windows import OFF, WindowConfig
-
-NOT_FOUND = (
-    'The product was not found in the video: the edit is not limited to a '
-    'part of it, and has no collage. src_box or src_point can say where it is, '
-    'another mask_method can look for it, or src_mask be given.')
 
 
 @dataclass(frozen=True)
@@ -60,10 +56,14 @@ class PVTTResult:
             else self.region.pixels(self.video.shape[1:])
 
 
-class WanPVTT(EditSteps):
+# An edit in two halves, which waits for its latent in between.
+Editing = Generator[Pending, Answer, PVTTResult | None]
+
+
+class WanPVTT(EditsTogether):
     r"""Template video and product photos in, edited video out."""
 
-    def generate(
+    def editing(
         self,
         src_video: torch.Tensor,
         products: Sequence[Product],
@@ -90,8 +90,10 @@ class WanPVTT(EditSteps):
         round_trip: bool = False,
         kept: Kept = NOTHING_KEPT,
         progress: Progress | None = None,
-    ) -> PVTTResult | None:
-        r"""Replace the product of a template video.
+    ) -> Editing:
+        r"""Replace the product of a template video, for `together`.
+
+        It encodes, waits for the edited latent, and decodes that.
 
         Args:
             src_video: the template, [3, 4n + 1, H, W] in [-1, 1].
@@ -130,14 +132,6 @@ class WanPVTT(EditSteps):
             kept: encoded prompts and templates of earlier runs, which are
                 not encoded again; takes those of this one.
             progress: told of stages and steps; can cancel.
-
-        Returns:
-            The result; None on other ranks than 0.
-
-        Raises:
-            ValueError: sizes, words or settings that do not fit.
-            FloatingPointError: the edit became non-finite.
-            Cancelled: by `progress`.
         """
         progress = progress or Progress()
         edit = (edit or EditConfig()).resolved(self.config)
@@ -148,7 +142,7 @@ class WanPVTT(EditSteps):
             src_video, source_prompt, target_prompt, source_blend,
             target_blend, n_prompt, seed, offload_model, progress, kept)
         # What the VAE encodes comes before the transformer needs the device.
-        start = photos = region = goal = None
+        start = region = goal = None
         if reverse_from is not None:
             start = self.encode_video(reverse_from, progress)
         if use_mask and src_mask is not None:
@@ -157,27 +151,17 @@ class WanPVTT(EditSteps):
         sight = self.sight(
             Shown(src_video, products, src_mask, frames or {}, context_scale),
             offload_model, progress)
-        if products and ref.reads(
-                len(self.model.blocks), len(edit.sigmas) - 1):
-            photos = self.encode_photos(
-                scene, products, ref, progress, ref_bank, target_prompt,
-                sight)
-        seen = None if use_mask and region is None else sight.seen(region)
-        with torch.no_grad(), self.on_device(self.model, offload_model):
-            notes, parts = [], windows.of(scene.latent.size(1))
-            if seen is None:
-                region, goal, notes = self._found(
-                    scene, edit, products, sight.finding, parts, progress,
-                    finding)
-                seen = sight.seen(region)
-            inside = sparse.inside(region, self.patch_size)
-            latent = self._edited(
-                scene, edit, ref, photos, region, goal, start, seen, parts,
-                progress, inside, step_cache)
-        used = {'mask': region is not None and region.limits,
-                'reference': photos is not None, 'collage': goal is not None,
-                'sparse': inside is not None}
-        del photos  # may hold a bank, whose memory decoding needs
+        # No name outlives this: photos may hold a bank, whose memory decoding
+        # needs.
+        latent, region, used, notes = yield Pending(
+            scene, edit, ref, finding, sparse, step_cache, windows, products,
+            sight, self.encode_photos(
+                scene, products, ref, progress, ref_bank, target_prompt, sight)
+            if products and ref.reads(
+                len(self.model.blocks), len(edit.sigmas) - 1) else None,
+            region, goal,
+            None if use_mask and region is None else sight.seen(region),
+            start, offload_model, progress)
         video = self.decode(latent, progress)
         back = self.decode(scene.latent, progress) if round_trip else None
         if video is None:
@@ -188,6 +172,61 @@ class WanPVTT(EditSteps):
                 video = composite(
                     video, src_video, region.pixels(src_video.shape[1:]))
         return PVTTResult(video, back, region, edit, ref, used, tuple(notes))
+
+    @wraps(editing, ())
+    def generate(self, *args, **kwargs) -> PVTTResult | None:
+        r"""Replace the product of a template video.
+
+        The arguments are those of `editing`.
+
+        Returns:
+            The result; None on other ranks than 0.
+
+        Raises:
+            ValueError: sizes, words or settings that do not fit.
+            FloatingPointError: the edit became non-finite.
+            Cancelled: by `progress`.
+        """
+        (_, result), = self.together([self.editing(*args, **kwargs)])
+        if isinstance(result, Exception):
+            raise result
+        return result
+
+    def together(
+        self, edits: Sequence[Editing]
+    ) -> Iterator[tuple[int, PVTTResult | None | Exception]]:
+        r"""Run edits of one template, whose source is evaluated once.
+
+        Each result is that of the edit's own run. Edits that cannot share
+        their source, and all of those whose joint loop fails, are run one
+        by one, which is logged.
+
+        Args:
+            edits: from `editing`: one, or several that differ in products,
+                target prompts and masks alone, with a method of
+                `wan.sparse.ABLE`, not in reverse, and with photos that the
+                source's branches do not read.
+
+        Yields:
+            The number of an edit that has ended, and its result, or what it
+            was ended by.
+
+        Raises:
+            Cancelled: by the progress of the first.
+        """
+        waiting, pending = [], []
+        for number, edit in enumerate(edits):
+            try:
+                pending.append(next(edit))
+                waiting.append(number)
+            except Cancelled:
+                raise
+            except Exception as error:
+                yield number, error
+        answers = self.answers(pending) if pending else []
+        del pending
+        for number in waiting:
+            yield number, _ended(edits[number], answers.pop(0))
 
     def locate(
         self,
@@ -234,31 +273,18 @@ class WanPVTT(EditSteps):
         return self.read(video, prompts, words, self.drawn(seed),
                          offload_model, progress, kept)
 
-    def _found(
-            self, scene, edit, products, inputs, windows, progress, finding):
-        r"""Region and goal of a mask that is looked for, and notes on it."""
-        mask = self.find(
-            scene, self.conditions(scene), progress, inputs, windows, finding)
-        return *self.place(scene, mask, edit, products, progress), \
-            [NOT_FOUND] if mask is None else doubts(mask)
 
-    def _edited(
-            self, scene, edit, ref, photos, region, goal, start, seen,
-            windows, progress, inside, step_cache):
-        r"""The edited latent.
-
-        No name outlives this: decoding needs the memory.
-        """
-        conditions = self.conditions(scene)
-        slots = None if photos is None else self.remember(
-            scene, photos, conditions, edit, ref, region, progress, seen.lead)
-        v = self.velocity(
-            conditions.of_branches(edit.edit_method, seen), slots,
-            edit.batch_branches, seen.lead, scene.seed, windows,
-            None if inside is None else Sparse(inside, edit))
-        lead, last = edit.ends(start is not None)
-        v = step_cache.of(
-            v, self.denoiser, lead, self.denoiser.timestep(last), slots)
-        return self.edit(
-            scene, v, edit, progress, region, goal, start,
-            None if slots is None else ref.own_guidance)
+def _ended(
+    edit: Editing, answer: Answer | Exception
+) -> PVTTResult | None | Exception:
+    r"""What an edit that waits makes of its answer."""
+    try:
+        edit.throw(answer) if isinstance(answer, Exception) \
+            else edit.send(answer)
+    except StopIteration as end:
+        return end.value
+    except Cancelled:
+        raise
+    except Exception as error:
+        return error
+    raise RuntimeError('An edit waits for a second answer.')

@@ -8,10 +8,12 @@ v_p is v_q: the update is 0 there, and the edit stays the source bit for bit.
 
 A step of FlowAlign costs 1 + 2 s evaluations in place of 3, s being the
 region's share of the tokens (with the reference's own guidance 1 + 3 s of 4).
+A further edit of the same source, which reads the same q, adds 2 s.
 """
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -22,6 +24,7 @@ from .edit_config import EditConfig
 from .flowalign import BRANCHES, EDIT_METHODS, source_velocity
 from .modules.packing import Pack, Part, packed_slots
 from .modules.rope import token_grid
+from .modules.slots import RefSlot
 from .product.filters import dilate
 from .product.masks import Region
 from .utils.flags import check_choices, choice
@@ -87,32 +90,35 @@ class SparseConfig:
 DENSE = SparseConfig('off')
 
 
+# A timestep -> a sample's slots of all blocks; None where it reads nothing.
+Reads = Callable[[float], Sequence[RefSlot | None] | None]
+
+
+def reading(slots: Slots, branch: str) -> Reads:
+    r"""How a branch reads its slots."""
+    return lambda t: slots([True], t) if slots.reads(branch, t) else None
+
+
 def lockstep(
     denoiser: Denoiser,
-    conditions: Mapping[str, Condition],
-    tokens: Mapping[str, Tensor],
-    rests: Mapping[str, str],
-    slots: Slots | None = None,
+    conditions: Mapping[Hashable, Condition],
+    tokens: Mapping[Hashable, Tensor],
+    rests: Mapping[Hashable, Hashable],
+    reads: Mapping[Hashable, Reads] | None = None,
 ) -> Velocity:
     r"""Branches of which some are evaluated on a few tokens, in one forward.
 
     Any number of them may read the rest from one branch, each on tokens of
-    its own. All are asked for at once.
+    its own, and each a reference of its own. All are asked for at once.
 
     Args:
         conditions: of each branch.
         tokens: [n], rising, of the branches that have only some.
         rests: for these the branch, of all tokens, whose keys and values, and
             whose velocity, stand for the rest.
-        slots: the reference.
+        reads: of the branches that read a reference, made for their tokens.
     """
-    packs: dict[tuple[str, ...], tuple[Pack, Condition]] = {}
-    own: dict[int, Slots] = {}
-
-    def slots_of(name):
-        if name not in tokens:
-            return slots
-        return own.setdefault(id(tokens[name]), slots.at(tokens[name]))
+    packs: dict[tuple[Hashable, ...], tuple[Pack, Condition]] = {}
 
     def packed(names, first, length):
         if names not in packs:
@@ -123,26 +129,28 @@ def lockstep(
         return packs[names]
 
     def by_branch(latents, t):
-        reads = {name: slots is not None and slots.reads(name, t)
+        found = {name: (reads or {}).get(name, _nothing)(t)
                  for name in latents}
-        same: dict[tuple[int, int, bool], str] = {}
+        same: dict[tuple[int, int, int], Hashable] = {}
         first = {
             name: same.setdefault(
-                (id(latent), id(conditions[name]), reads[name]), name)
+                (id(latent), id(conditions[name]), id(found[name])), name)
             for name, latent in latents.items()}
         names = tuple(same.values())
         pack, condition = packed(names, first, math.prod(token_grid(
             latents[names[0]].shape, denoiser.model.patch_size)))
-        found = {i: slots_of(name)([True], t)
-                 for i, name in enumerate(names) if reads[name]}
-        ref = packed_slots(
-            pack, {i: blocks for i, blocks in found.items() if blocks})
+        ref = packed_slots(pack, {
+            i: found[name] for i, name in enumerate(names) if found[name]})
         out = dict(zip(names, denoiser.sharing(pack)(
             [latents[name] for name in names], t, condition, ref),
             strict=True))
         return {name: out[first[name]] for name in latents}
 
     return by_branch
+
+
+def _nothing(t: float) -> None:
+    r"""What a branch reads that has no reference."""
 
 
 @dataclass(frozen=True)
@@ -177,37 +185,91 @@ class Sparse:
         Raises:
             ValueError: see `check_common`.
         """
-        check_common(conditions, windows)
-
-        def of_window(window):
-            own = slots if slots is None or len(windows) == 1 \
-                else slots.part(window)
-            return self._of(
-                denoiser, conditions, own, self.inside[window])
-
-        return windowed(of_window, windows)
-
-    def _of(self, denoiser, conditions, slots, inside) -> Velocity:
-        chosen = inside.flatten().nonzero().flatten()
-        asked = [name for name in BRANCHES if name in conditions]
-        rests = {name: _rest(name, asked) for name in asked
-                 if BRANCHES[name].latent == 'p'}
-        v = lockstep(denoiser, conditions, dict.fromkeys(rests, chosen),
-                     rests, slots)
-        cells = _cells(inside, denoiser.model.patch_size)
+        v = lockstep_edits(
+            denoiser, [SparseEdit(self, conditions, slots)], windows)
 
         def by_branch(latents, t):
-            # In the order of `BRANCHES`: the source's branches come first.
-            wanted = {
-                name: latents[name] for name in BRANCHES if name in latents
-                and (name not in rests or len(chosen))}
-            out = v(wanted, t)
-            source = source_velocity(out, self.edit.src_guide_scale)
-            return {
-                name: torch.where(cells, out.get(name, source), source)
-                if name in rests else out[name] for name in latents}
+            out = v({(name, 0): x for name, x in latents.items()}, t)
+            return {name: out[name, 0] for name in latents}
 
         return by_branch
+
+
+class SparseEdit(NamedTuple):
+    r"""One of the edits of a source, as it is evaluated.
+
+    Args:
+        sparse: on which tokens.
+        conditions: of each branch, by the names of `BRANCHES`.
+        slots: its reference.
+    """
+    sparse: Sparse
+    conditions: Mapping[str, Condition]
+    slots: Slots | None = None
+
+
+def lockstep_edits(
+    denoiser: Denoiser,
+    edits: Sequence[SparseEdit],
+    windows: Sequence[slice] = WHOLE,
+) -> Velocity:
+    r"""Velocities of edits that read one source's branches, evaluated once.
+
+    Its branches are named (branch, number of the edit); those of the source
+    are the first edit's, and all others' as well.
+
+    Args:
+        windows: of a long clip; each has the tokens that are in it.
+
+    Raises:
+        ValueError: see `check_common`.
+    """
+    for edit in edits:
+        check_common(edit.conditions, windows)
+
+    def of_window(window):
+        return _in_window(denoiser, [
+            edit if len(windows) == 1 else edit._replace(
+                sparse=replace(
+                    edit.sparse, inside=edit.sparse.inside[window]),
+                slots=edit.slots and edit.slots.part(window))
+            for edit in edits])
+
+    return windowed(of_window, windows)
+
+
+def _in_window(denoiser: Denoiser, edits: Sequence[SparseEdit]) -> Velocity:
+    asked = [name for name in BRANCHES if name in edits[0].conditions]
+    conditions, tokens, rests, reads = {}, {}, {}, {}
+    for number, (sparse, told, slots) in enumerate(edits):
+        chosen = sparse.inside.flatten().nonzero().flatten()
+        own = slots and slots.at(chosen)
+        for name in asked:
+            key = name, number
+            conditions[key] = told[name]
+            if BRANCHES[name].latent == 'p':
+                tokens[key], rests[key] = chosen, (_rest(name, asked), 0)
+            if slots:
+                reads[key] = reading(own if key in tokens else slots, name)
+    v = lockstep(denoiser, conditions, tokens, rests, reads)
+    cells = [_cells(edit.sparse.inside, denoiser.model.patch_size)
+             for edit in edits]
+    scale = edits[0].sparse.edit.src_guide_scale
+
+    def by_branch(latents, t):
+        # In the order of `BRANCHES`: the source's branches come first.
+        out = v({
+            (name, number): latents[name, number] for name in BRANCHES
+            for number in range(len(edits)) if (name, number) in latents
+            and len(tokens.get((name, number), (None,)))}, t)
+        source = source_velocity({
+            name: u for (name, _), u in out.items()
+            if BRANCHES[name].latent == 'q'}, scale)
+        return {
+            key: torch.where(cells[key[1]], out.get(key, source), source)
+            if key in tokens else out[key] for key in latents}
+
+    return by_branch
 
 
 def _rest(name: str, asked: Sequence[str]) -> str:

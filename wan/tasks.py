@@ -7,6 +7,7 @@ from .jobs.edit_files import companions
 from .jobs.edit_prompts import extended_edit
 from .jobs.edit_settings import EDIT_SETTINGS, EXPERIMENT, edit_defaults
 from .jobs.edit_template import with_others
+from .jobs.edit_together import alike, fitting, run_together
 from .jobs.extension import ExtensionSettings, extended
 from .jobs.image import (
     EndSettings,
@@ -16,7 +17,7 @@ from .jobs.image import (
     prepare_from_image,
     run_images,
 )
-from .jobs.task import Task
+from .jobs.task import Task, Together
 from .jobs.text import (
     TextSettings,
     prepare_image,
@@ -81,7 +82,8 @@ _EDIT = with_others(Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
     prepare=prepare_edit, run=run_edit, save=save_edit,
     suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
-    defaults=edit_defaults, experiment=EXPERIMENT))
+    defaults=edit_defaults, experiment=EXPERIMENT,
+    together=Together(alike, fitting, run_together)))
 
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.

@@ -4,6 +4,7 @@ import json
 import re
 import shutil
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from PIL import Image
@@ -17,10 +18,14 @@ from tests.experiments.test_batch import (  # noqa: F401, fixtures
     table,
 )
 from tests.utils.media import make_clip
+from wan import jobs
+from wan.experiments.batch import grouped
 from wan.experiments.experiment import Experiment
 from wan.experiments.products import read_products, target_prompt
 from wan.experiments.report import write_report
 from wan.experiments.sweep import grid
+from wan.jobs.edit_together import fitting, memory
+from wan.jobs.memory import Memory
 from wan.tasks import TASKS
 
 ROW = TASKS['pvtt']
@@ -31,7 +36,7 @@ def place(material, tmp_path, monkeypatch):  # noqa: F811
     r"""A working directory with a template and photos elsewhere."""
     shutil.copytree(material, tmp_path, dirs_exist_ok=True)
     (tmp_path / 'shop').mkdir()
-    for name, colour in (('a', 'red'), ('b', 'green')):
+    for name, colour in (('a', 'red'), ('b', 'green'), ('c', 'red')):
         Image.new('RGB', (64, 64), colour).save(tmp_path / f'shop/{name}.png')
     (tmp_path / 'template').mkdir()
     (tmp_path / 'template/template.yaml').write_text("""
@@ -300,3 +305,79 @@ def test_a_record_tells_of_background_and_photo(tmp_path):
         'share': 0.2, 'psnr_outside': 50.0, 'photo_effect': 0.1}
     assert one.notes == ('a note',)
     assert json.loads((tmp_path / 'result.json').read_text())['files']
+
+
+THREE = HEAD + 'a.png,a red bag\nb.png,a green bag\nc.png,a red ball\n'
+
+
+def result_files(place):
+    return {path.parent.name: json.loads(path.read_text())
+            for path in (place / 'out').glob('*/result.json')}
+
+
+def test_products_at_once(place, caplog):
+    r"""Two share their template, as their records say; all are done."""
+    caplog.set_level('INFO')
+    assert not catalogue(place, THREE, '--products_at_once', '2')
+    records = result_files(place)
+    assert sorted(
+        record['results'].get('products_at_once', 1)
+        for record in records.values()) == [1, 2, 2]
+    assert 'Experiment 1 of 3: a, b' in caplog.text
+    assert not catalogue(place, THREE, '--products_at_once', 'auto')
+    assert result_files(place) == records  # none is run again
+
+
+def test_one_of_several_that_fails_leaves_the_others(place, monkeypatch):
+    make = jobs.running.save
+
+    def full(job, *more):
+        if job.record_file.parent.name == 'b':
+            raise OSError('the disk is full')
+        return make(job, *more)
+
+    monkeypatch.setattr(jobs.running, 'save', full)
+    assert catalogue(place, THREE, '--products_at_once', '8') == 1
+    assert len(result_files(place)) == 2
+    monkeypatch.undo()
+    monkeypatch.chdir(place)
+    assert not catalogue(place, THREE, '--products_at_once', '8')
+    assert len(result_files(place)) == 3
+
+
+def test_what_cannot_run_together_says_so(place, caplog):
+    assert not catalogue(place, THREE, '--products_at_once', '8',
+                         '--edit_method', 'sdedit')
+    assert 'a runs alone: several products at once are for' in caplog.text
+
+
+@pytest.mark.parametrize('more, message', [
+    (('0',), "products_at_once is '0', allowed: auto, or a number from 1"),
+    (('2', '--workers', '2'), 'products_at_once 2 needs workers 1')])
+def test_a_bad_number_of_products(place, capsys, more, message):
+    assert catalogue(place, THREE, '--products_at_once', *more) == 2
+    assert message in capsys.readouterr().err
+
+
+def waits(alike, fitting=1):
+    return Experiment(Path('x'), 'pvtt', alike=alike, fitting=fitting)
+
+
+@pytest.mark.parametrize('at_once, sizes', [
+    (1, [1, 1, 1, 1, 1]), (2, [2, 1, 1, 1]), (8, [3, 1, 1]),
+    (None, [2, 1, 1, 1])])
+def test_groups(at_once, sizes):
+    waiting = [waits('t', 2), waits(None), waits('t', 2), waits('t', 2),
+               waits(None)]
+    assert [len(group) for group in grouped(waiting, at_once)] == sizes
+
+
+def test_more_products_take_more_memory(place):
+    job = jobs.prepare(TASKS, 'pvtt', {
+        'template': 'template', 'target_image': ('shop/a.png',),
+        'target_prompt': 'a red bag', 'ckpt_dir': 'checkpoint',
+        'device': 'cpu', 'dtype': 'float32', 'base_seed': 0})
+    peaks = [memory(job, count).sampling for count in (1, 2, 3)]
+    assert peaks[0] == Memory(job).sampling
+    assert peaks[1] - peaks[0] == peaks[2] - peaks[1] > 0
+    assert 1 <= fitting(job) <= 8

@@ -74,11 +74,11 @@ def test_an_edit_is_checked(
     share_pipelines(monkeypatch, PIPELINES)
     seeds = []
 
-    def generated(self, *args, original=WanPVTT.generate, **given):
+    def editing(self, *args, original=WanPVTT.editing, **given):
         seeds.append(given['seed'])
         return original(self, *args, **given)
 
-    monkeypatch.setattr(WanPVTT, 'generate', generated)
+    monkeypatch.setattr(WanPVTT, 'editing', editing)
 
     def edited(name, *more):
         path = tmp_path / name

@@ -127,6 +127,10 @@ def _check(
         path for paths in job.settings.paths.values() for path in paths)
     if experiment.recall(job.record.arguments[KEY]):
         log.info('Finished before: %s', experiment.name)
+    elif job.row.together is not None:
+        experiment.alike = job.row.together.alike(job)
+        if experiment.alike is not None:
+            experiment.fitting = job.row.together.fitting(job)
 
 
 def _check_apart(experiments: Sequence[Experiment]) -> None:

@@ -1,7 +1,7 @@
 r"""One experiment: what was asked for, and what became of it."""
 import logging
 import traceback
-from collections.abc import Mapping
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -39,6 +39,8 @@ class Experiment:
         notes: of its record.
         product: whether it is one of a catalogue.
         result: the file name of its video.
+        alike: those that have the same can run together; None runs alone.
+        fitting: how many of these fit the memory.
     """
     folder: Path
     task: str
@@ -54,6 +56,8 @@ class Experiment:
     notes: tuple[str, ...] = ()
     product: bool = False
     result: str = RESULT
+    alike: Hashable = None
+    fitting: int = 1
 
     @property
     def name(self) -> str:

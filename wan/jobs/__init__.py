@@ -8,7 +8,7 @@ r"""One job from what the user gives to the files it writes.
 """
 from .plan import plan
 from .preparing import prepare
-from .running import begin, execute, load, run, save
+from .running import begin, execute, execute_together, load, run, save
 from .task import Job, Task
 
 __all__ = [
@@ -16,6 +16,7 @@ __all__ = [
     'Task',
     'begin',
     'execute',
+    'execute_together',
     'load',
     'plan',
     'prepare',

@@ -11,9 +11,10 @@ from ..flowalign import EDIT_METHODS
 from ..product.finding import AUTO, Finding
 from ..product.locate import doubts
 from ..product.photo import Product
-from ..pvtt import PVTTResult, WanPVTT
+from ..pvtt import Editing, PVTTResult, WanPVTT
 from ..refdrop.config import RefConfig
 from ..step_cache import StepCacheConfig
+from ..utils.kept import Kept
 from ..utils.metrics import background_report
 from ..utils.progress import Progress
 from ..utils.sound import Sound, read_sound
@@ -22,7 +23,7 @@ from ..utils.video import probe
 from ..windows import WindowConfig
 from . import extension
 from .checkpoint import Checkpoint
-from .edit_call import called, kept_of
+from .edit_call import calling, kept_of
 from .edit_files import (
     check_bank,
     companions,
@@ -35,7 +36,7 @@ from .edit_files import (
     write_mask,
 )
 from .edit_masks import CutoutConfig, MaskConfig, clip_hint, read_finding
-from .edit_native import NativeResult, run_native, save_native
+from .edit_native import NativeResult, editing_native, save_native
 from .edit_output import OutputSettings, suffix_of
 from .edit_photos import read_products
 from .edit_prompts import BANK_OF_ONE_PROMPT, check_words, shown_photos
@@ -281,11 +282,27 @@ def run_edit(
     job: Job, pipe: WanPVTT, progress: Progress
 ) -> PVTTResult | NativeResult | None:
     r"""Edit a template video, and measure what became of its background."""
+    (_, result), = pipe.together([
+        editing(job, pipe, progress, kept_of(job))])
+    if isinstance(result, Exception):
+        raise result
+    return result
+
+
+def editing(
+    job: Job, pipe: WanPVTT, progress: Progress, kept: Kept
+) -> Editing:
+    r"""The same for `WanPVTT.together`.
+
+    Args:
+        kept: from `kept_of`, of this job or of one of the same template.
+    """
     options, data = job.settings[EditOptions], job.work.data
     if data.shot is not None:
-        return run_native(job, pipe, progress)
-    result = called(job, pipe, data.clip, data.mask, data.frames,
-                    options.use_mask, kept_of(job), progress)
+        return (yield from editing_native(job, pipe, progress, kept))
+    result = yield from calling(
+        job, pipe, data.clip, data.mask, data.frames, options.use_mask, kept,
+        progress)
     if result is not None and options.measure:
         with progress.stage('measure'):
             job.record.results['metrics'] = background_report(

@@ -7,7 +7,7 @@ from pathlib import Path
 import torch
 
 from ..edit_config import EditConfig
-from ..pvtt import PVTTResult, WanPVTT
+from ..pvtt import Editing, WanPVTT
 from ..refdrop.config import RefConfig
 from ..sparse import SparseConfig
 from ..step_cache import StepCacheConfig
@@ -41,14 +41,18 @@ def common(job: Job, kept: Kept, progress: Progress) -> dict[str, object]:
         'windows': job.work.windows, 'kept': kept, 'progress': progress}
 
 
-def kept_of(job: Job, folder: str | Path | None = None) -> Kept:
+def kept_of(
+    job: Job, folder: str | Path | None = None, many: bool = False
+) -> Kept:
     r"""What is encoded once: in the folder of the job's template or, without
     one, in memory.
 
     Args:
         folder: of a template that is being made.
+        many: whether several jobs share it.
     """
-    names = TEXTS + ('latent',) * job.settings[EditOptions].check_photo
+    names = TEXTS + ('latent',) * (
+        many or job.settings[EditOptions].check_photo)
     folder = folder or job.settings[EditInputs].template
     if folder is None or job.work.data.shot is None:
         return Kept(names)
@@ -68,7 +72,7 @@ def _state(weights: Path) -> str:
     return fingerprint([weights, beside] if beside.is_file() else [weights])
 
 
-def called(
+def calling(
     job: Job,
     pipe: WanPVTT,
     clip: torch.Tensor,
@@ -77,8 +81,8 @@ def called(
     use_mask: bool,
     kept: Kept,
     progress: Progress,
-) -> PVTTResult | None:
-    r"""Edit a clip; gives what `WanPVTT.generate` does.
+) -> Editing:
+    r"""Edit a clip as `WanPVTT.editing` does.
 
     What it says goes into the record.
 
@@ -90,23 +94,23 @@ def called(
     """
     options, data = job.settings[EditOptions], job.work.data
 
-    def edited(products, bank, round_trip):
-        return pipe.generate(
-            clip, products, edit=job.settings[EditConfig],
-            ref=job.settings[RefConfig], src_mask=mask, use_mask=use_mask,
-            ref_bank=bank, reverse_from=data.reverse_from, frames=frames,
-            context_scale=options.context_scale, finding=data.finding,
-            sparse=job.settings[SparseConfig],
-            step_cache=job.settings[StepCacheConfig], round_trip=round_trip,
-            **common(job, kept, progress))
-
-    result = edited(
-        data.products, options.ref_bank, options.measure
-        and options.measure_ceiling and data.shot is None)
+    given = {
+        'src_video': clip, 'edit': job.settings[EditConfig],
+        'ref': job.settings[RefConfig], 'src_mask': mask,
+        'use_mask': use_mask, 'reverse_from': data.reverse_from,
+        'frames': frames, 'context_scale': options.context_scale,
+        'finding': data.finding, 'sparse': job.settings[SparseConfig],
+        'step_cache': job.settings[StepCacheConfig],
+        **common(job, kept, progress)}
+    result = yield from pipe.editing(
+        products=data.products, ref_bank=options.ref_bank,
+        round_trip=options.measure and options.measure_ceiling
+        and data.shot is None, **given)
     other = None
     if options.check_photo and data.products:
         # A bank is of the right photos.
-        other = edited(tuple(map(recoloured, data.products)), None, False)
+        other = pipe.generate(
+            products=tuple(map(recoloured, data.products)), **given)
     if result is None:  # another process has it
         return None
     note(job, result.notes)

@@ -9,11 +9,12 @@ import torch
 from ..footage import Patch, write_footage
 from ..product.locate import doubts
 from ..product.stitch import laid
-from ..pvtt import NOT_FOUND, PVTTResult, WanPVTT
+from ..pvtt import Editing, PVTTResult, WanPVTT
+from ..together import NOT_FOUND
 from ..utils.kept import Kept
 from ..utils.progress import Progress
 from ..utils.utils import save_image
-from .edit_call import called, common, kept_of, note
+from .edit_call import calling, common, note
 from .edit_files import companions
 from .edit_output import OutputSettings
 from .edit_settings import EditOptions
@@ -69,17 +70,16 @@ def find_shot(
     return (shot if shot.view else shot.around(mask)), mask
 
 
-def run_native(
-    job: Job, pipe: WanPVTT, progress: Progress
-) -> NativeResult | None:
+def editing_native(
+    job: Job, pipe: WanPVTT, progress: Progress, kept: Kept
+) -> Editing:
     r"""Find the product, and edit the window around it."""
-    kept = kept_of(job)
     shot, mask = find_shot(job, pipe, kept, progress)
     clip, view = shot.seen(shot.view, progress), shot.view
     frames = {name: view.take(image, 0 if name == 'first' else -1)
               for name, image in job.work.data.frames.items()}
     seen = None if mask is None else shot.masked(view)
-    result = called(
+    result = yield from calling(
         job, pipe, clip, seen, frames, seen is not None, kept, progress)
     if result is None:  # another process has it
         return None

@@ -2,7 +2,7 @@ r"""Running a job: load its pipeline, compute, save."""
 import itertools
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,41 @@ def run(
         raise ValueError(
             f'The pipeline is of {pipe.runtime}, the job of {job.runtime}.')
     progress = progress or Progress()
+    job = _begun(job, progress)
+    if pipe is None and job.work.loads:
+        pipe = load(job, progress)
+    return job.row.run(job, pipe, progress)
+
+
+def _begun(job: Job, progress: Progress) -> Job:
+    r"""The job as it is run, with an empty record."""
     job.record.stages, job.record.results = progress.seconds, {}
     for note in job.work.notes:
         log.info(note)
     job = begin(job, progress)
     job.record.results['notes'] = list(job.work.notes)
-    if pipe is None and job.work.loads:
-        pipe = load(job, progress)
-    return job.row.run(job, pipe, progress)
+    return job
+
+
+def execute_together(
+    jobs: Sequence[Job], pipe: WanPipeline
+) -> Iterator[tuple[int, Path | Exception]]:
+    r"""Run jobs that are alike by their task, and save each result.
+
+    Yields:
+        The number of a job that has ended, and its file, or the exception
+        that has ended it.
+    """
+    told = [Progress() for _ in jobs]
+    begun = [_begun(job, progress)
+             for job, progress in zip(jobs, told, strict=True)]
+    for number, result in jobs[0].row.together.run(begun, pipe, told):
+        if not isinstance(result, Exception):
+            try:
+                result = save(begun[number], result, told[number])
+            except Exception as error:
+                result = error
+        yield number, result
 
 
 def save(job: Job, result: Any, progress: Progress | None = None) -> Path:

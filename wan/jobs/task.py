@@ -4,7 +4,7 @@ Nothing here knows a task by name: a row of `wan.tasks` says all there is to
 know.
 """
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -156,6 +156,23 @@ def _no_companions(path: Path) -> Sequence[Path]:
 
 
 @dataclass(frozen=True)
+class Together:
+    r"""How jobs run together.
+
+    Args:
+        alike: what those have in common that can; None runs alone.
+        fitting: how many jobs like this one fit the memory, from 1.
+        run: computes jobs that are alike; gives the number of each that has
+            ended, and its result, or the exception that has ended it.
+    """
+    alike: Callable[[Job], Hashable]
+    fitting: Callable[[Job], int]
+    run: Callable[
+        [Sequence[Job], WanPipeline, Sequence[Progress]],
+        Iterator[tuple[int, Any]]]
+
+
+@dataclass(frozen=True)
 class Task:
     r"""One row of the table.
 
@@ -176,6 +193,7 @@ class Task:
         before: does what comes before the weights are loaded, and gives the
             job to go on with; for work that names such stages.
         experiment: sections of its experiment files; None without.
+        together: runs several jobs at once; None where that gains nothing.
         also: what else can be made of the same settings, by name, each a row
             of its own: a preview, for instance.
     """
@@ -190,6 +208,7 @@ class Task:
     companions: Callable[[Path], Sequence[Path]] = _no_companions
     before: Callable[[Job, Progress], Job] | None = None
     experiment: Mapping[str, Section] | None = None
+    together: 'Together | None' = None
     also: Mapping[str, 'Task'] = field(default_factory=dict)
 
     @property

@@ -7,9 +7,9 @@ ROOT = Path(__file__).parents[1]
 # What decides the pixels of an edit.
 EDITING = (
     'flowalign', 'edit_config', 'edit_inputs', 'edit_steps', 'pvtt',
-    'pipeline', 'sparse', 'step_cache', 'velocity', 'windows',
-    'conditioning', 'given_frames', 'vace_context', 'samplers', 'refdrop',
-    'product', 'modules')
+    'pending', 'pipeline', 'sparse', 'step_cache', 'together', 'velocity',
+    'windows', 'conditioning', 'given_frames', 'vace_context', 'samplers',
+    'refdrop', 'product', 'modules')
 
 # What decides how the files of an edit are read, and its result measured.
 READING = (
