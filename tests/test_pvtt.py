@@ -298,7 +298,8 @@ def test_a_larger_pull_ends_nearer_to_the_template(pipe, clip, name):
 
 
 @pytest.mark.parametrize('options', [
-    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'}])
+    {'use_mask': False}, {'products': ()}, {'edit_method': 'flowedit'},
+    {'collage': 'off'}])
 def test_no_collage_without_mask_photo_or_zeta(pipe, clip, options):
     options = {'src_mask': centre_mask(), **options}
     on, off = (edit(pipe, clip, ref={'ref_c': (0.,)}, collage_zeta_scale=pull,

@@ -83,7 +83,8 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
         occlusion_error: mean absolute error where something stands before the
             product; missing where nothing does.
         background_psnr: outside of both products and shadows, in dB.
-        motion: `motion_amount` on the product against the truth's, a ratio.
+        motion: `motion_amount` on the product against the truth's, a ratio;
+            missing where the truth stands still.
         turn: the rate that the result shows, radians a frame, see
             `standing`.
 
@@ -103,10 +104,11 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
         'structure': ssim(pixels[:, few], goal[:, few], mask[few]),
         'light_error': light_error(edited, truth, answer),
         'background_psnr': psnr(edited, answer.source, 1 - region),
-        'motion': motion_amount(pixels, mask) / max(
-            1e-6, motion_amount(goal, mask)),
         'turn': shown_turn(edited, new),
     }
+    moved = motion_amount(goal, mask)
+    if moved:
+        found['motion'] = motion_amount(pixels, mask) / moved
     if answer.hidden.sum() > 1:
         found['occlusion_error'] = product_error(edited, truth, answer.hidden)
     return found
