@@ -88,7 +88,8 @@ def test_text_alone_is_enough(embedded):
 
 def test_template_photo_and_prompts_are_enough(embedded):
     job = prepared(*EDIT)
-    assert job.work.data.clip.shape == (3, 17, 128, 128)
+    assert job.work.frame_num == 17 and job.work.size == (128, 128)
+    assert len(job.work.data.shot.frames) == 17
     assert len(job.work.notes) == 1  # on the embedded model
     edit = job.settings[EditConfig]
     assert edit.sample_steps == TINY.defaults['sample_steps']

@@ -19,7 +19,7 @@ EDIT = (
     '--target_image', 'examples/product.png', '--source_prompt', 'a red heart',
     '--target_prompt', 'a blue star', '--frame_num', '5', '--sample_steps',
     '3', '--base_seed', '1', '--dtype', 'float32', '--save_comparison',
-    'false', '--measure', 'false')
+    'false', '--measure', 'false', '--sparse', 'off')
 TEXT = ('--task', 't2v-tiny', '--frame_num', '5', '--sample_steps', '2',
         '--base_seed', '1', '--dtype', 'float32')
 # Seconds; a run takes a few, most of them for its start.

@@ -76,7 +76,7 @@ def edit(shell, media, folder, *flags):
 def stub(job, text='new', names=('x.mp4',)):
     r"""Save small files in place of a video."""
 
-    def write(folder, job, result):
+    def write(folder, job, result, progress):
         for name in names:
             (folder / name.replace('x', job.save_file.stem, 1)).write_text(
                 result)

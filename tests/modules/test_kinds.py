@@ -26,8 +26,12 @@ def test_save_and_load(tmp_path, sizes):
                                      else 6)
     loaded = model_class(tmp_path).from_pretrained(tmp_path)
     assert type(loaded) is VaceWanModel
-    assert torch.equal(
-        loaded(**small_sample(loaded))[0], model(**small_sample(model))[0])
+    for name, weight in model.state_dict().items():
+        assert torch.equal(loaded.state_dict()[name], weight), name
+    # Where weights lie in memory may choose another kernel.
+    torch.testing.assert_close(
+        loaded(**small_sample(loaded))[0], model(**small_sample(model))[0],
+        rtol=1e-5, atol=1e-5)
     half = VaceWanModel.from_pretrained(tmp_path, torch.bfloat16)
     dtypes = {k: v.dtype for k, v in half.state_dict().items()}
     assert dtypes['vace_blocks.0.after_proj.weight'] == torch.bfloat16

@@ -486,7 +486,7 @@ def test_a_sparse_edit_costs_its_share(editor):
     region, _ = editor.place(row, 'right')
     share = row.sparse.inside(region, (1, 2, 2)).float().mean().item()
     assert editor.spent == pytest.approx(2 * (1 + 2 * share)) and share < .9
-    assert editor.measure(out)['evaluations'] == editor.spent
+    assert editor.measure(row, out)['evaluations'] == editor.spent
     # And outside of the mask both are the template.
     seen = region.pixels(editor.source.shape[1:])
     far = dilate(seen, 16) == 0

@@ -30,7 +30,7 @@ def test_the_diff_is_small_and_what_git_sees(on, plain, capsys):
     assert changed <= MOST_LINES and f"Wan2.1's files {changed} lines" in said
     new = git(on, 'ls-files', '-o', '--exclude-standard').split()
     assert sorted(new) == sorted(files_to_copy(plain))
-    assert 45 <= len(new) <= 70  # as docs/review.md says, roughly
+    assert 45 <= len(new) <= 75  # as docs/review.md says, roughly
     for name in new:
         if name != 'wan/grafted.py':
             assert (on / name).read_bytes() == (ROOT / name).read_bytes()
