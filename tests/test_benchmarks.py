@@ -322,8 +322,8 @@ def test_a_whole_edit_is_counted_stage_by_stage(subject):
     assert len(found) == len(list(edit.summary(found))) == 5
     plain, full, sparse, cached, many = (
         found[name].work for name in subject.runs)
-    # The photo's bank is read too, which costs next to nothing.
-    assert plain['edit'] == pytest.approx(full['edit'], rel=.1)
+    # It projects the text in every call, which at this size is much.
+    assert full['edit'] < plain['edit'] < 2 * full['edit']
     assert many['edit'] < sparse['edit'] < full['edit']
     assert cached['edit'] == sparse['edit']  # of one step
     for one in found.values():

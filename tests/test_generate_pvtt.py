@@ -175,7 +175,11 @@ def test_every_setting_reaches_the_pipeline_and_the_record(
     class Spy:
         runtime = job.runtime
 
-        def generate(self, *args, **given):
+        def together(self, edits):
+            for edit in edits:
+                next(edit)
+
+        def editing(self, **given):
             handed.update(given)
             raise KeyboardInterrupt
 
