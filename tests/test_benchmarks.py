@@ -288,7 +288,7 @@ def subject(checkpoint, monkeypatch):
     monkeypatch.setattr(edit, 'CATALOGUE', 2)
     pipe = WanPVTT(WAN_CONFIGS['t2v-tiny'], checkpoint, runtime=Runtime(
         device='cpu', dtype='float32'))
-    return edit.Subject(pipe, 0, frames=5, steps=2, size=64)
+    return edit.Subject(pipe, 0, frames=5, steps=2, size=128)
 
 
 @torch.no_grad()
@@ -322,8 +322,8 @@ def test_a_whole_edit_is_counted_stage_by_stage(subject):
     assert len(found) == len(list(edit.summary(found))) == 5
     plain, full, sparse, cached, many = (
         found[name].work for name in subject.runs)
-    # It projects the text in every call, which at this size is much.
-    assert full['edit'] < plain['edit'] < 2 * full['edit']
+    # The photo's bank is read too, which costs next to nothing.
+    assert plain['edit'] == pytest.approx(full['edit'], rel=.1)
     assert many['edit'] < sparse['edit'] < full['edit']
     assert cached['edit'] == sparse['edit']  # of one step
     for one in found.values():

@@ -28,10 +28,12 @@ def test_save_and_load(tmp_path, sizes):
     assert type(loaded) is VaceWanModel
     for name, weight in model.state_dict().items():
         assert torch.equal(loaded.state_dict()[name], weight), name
-    # Where weights lie in memory may choose another kernel.
-    torch.testing.assert_close(
-        loaded(**small_sample(loaded))[0], model(**small_sample(model))[0],
-        rtol=1e-5, atol=1e-5)
+    # Where weights lie in a mapped file may choose another kernel.
+    loaded.load_state_dict(
+        {name: w.clone() for name, w in loaded.state_dict().items()},
+        assign=True)
+    assert torch.equal(
+        loaded(**small_sample(loaded))[0], model(**small_sample(model))[0])
     half = VaceWanModel.from_pretrained(tmp_path, torch.bfloat16)
     dtypes = {k: v.dtype for k, v in half.state_dict().items()}
     assert dtypes['vace_blocks.0.after_proj.weight'] == torch.bfloat16

@@ -49,6 +49,7 @@ class Weights:
 
     def __init__(self, region: torch.Tensor | None, view: View):
         self.region, self.view = region, view
+        self._last: tuple[int, torch.Tensor] | None = None
 
     def __getitem__(self, index: int) -> torch.Tensor:
         r"""[h, w] in [0, 1] of a frame: 1 in the region, softly 0 around it,
@@ -56,7 +57,7 @@ class Weights:
         width, height = self.view.size
         weight = torch.ones(height, width)
         if self.region is not None:
-            weight = feather(self._mask(index)[None], FEATHER)[0]
+            weight = self._soft(index)
         left, top = self.view.corners[index]
         for dim, start, side, whole in (
                 (1, left, self.view.box[0], self.view.frame[0]),
@@ -69,11 +70,15 @@ class Weights:
                 weight = weight * (ramp if dim else ramp[:, None])
         return weight
 
-    def _mask(self, index: int) -> torch.Tensor:
-        cells = self.region
-        frame = 0 if index == 0 else (index + 3) // 4
-        return upsample_mask(
-            cells[frame:frame + 1], (1, *self.view.size[::-1]))[0]
+    def _soft(self, index: int) -> torch.Tensor:
+        r"""The region with its soft edge, the same in all frames of a latent
+        frame."""
+        frame = (index + 3) // 4
+        if self._last is None or self._last[0] != frame:
+            mask = upsample_mask(
+                self.region[frame:frame + 1], (1, *self.view.size[::-1]))
+            self._last = frame, feather(mask, FEATHER)[0]
+        return self._last[1]
 
 
 def laid(
@@ -111,7 +116,6 @@ def colour_shifts(
     """
     found, before, after = [], 0., 0.
     count = len(weights.view.corners)
-    rims = []
     for index in range(count):
         weight = weights[index]
         rim = weight * (1 - weight)  # most in the middle of the edge
@@ -119,7 +123,6 @@ def colour_shifts(
         difference = (template[:, index] - edited[:, index]) * rim
         found.append(difference.sum((1, 2)) / total if total else
                      torch.zeros(3))
-        rims.append(total)
     shifts = blur(torch.stack(found), STEADY, 0).clamp(-MOST, MOST)
     for index in range(count):
         weight = weights[index]
