@@ -17,6 +17,7 @@ from wan.synth.judge import (
 )
 from wan.synth.scene import Article, Motion
 from wan.synth.train import judge as stage
+from wan.synth.train.moments import frozen
 from wan.training.loop import Schedule
 from wan.utils.checkpoint import CheckpointError
 
@@ -146,7 +147,7 @@ def test_frozen_is_the_clip_at_a_moment(strength, limit):
         clip = replace(clip, scene=replace(clip.scene, light=light))
         video = render_clip(clip)
         for t, time in enumerate((-0.5, 0.0, 0.5)):
-            again = stage.frozen(clip, time)
+            again = frozen(clip, time)
             assert again.product == clip.product and again.frames == 1
             error = (render_clip(again)[:, 0] - video[:, t]).abs()
             assert error.mean() < limit
@@ -154,10 +155,10 @@ def test_frozen_is_the_clip_at_a_moment(strength, limit):
 
 def test_frozen_moves_the_camera_away():
     clip = replace(CLIP, motion=Motion(pan_x=0.3, zoom=0.2))
-    frozen = stage.frozen(clip, 0.5)
-    assert frozen.motion.middle.x == pytest.approx(-0.15 * math.exp(0.1))
-    assert frozen.motion.middle.size == pytest.approx(0.45 * math.exp(0.1))
-    assert frozen.motion == Motion(frozen.motion.middle)
+    still = frozen(clip, 0.5)
+    assert still.motion.middle.x == pytest.approx(-0.15 * math.exp(0.1))
+    assert still.motion.middle.size == pytest.approx(0.45 * math.exp(0.1))
+    assert still.motion == Motion(still.motion.middle)
 
 
 def test_batch_is_the_steps_own(small):

@@ -9,11 +9,14 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wan.jobs.checkpoint import embedded_checkpoint
-from wan.synth import VOCABULARY, full_caption, sample_clip
+from wan.synth import full_caption, sample_clip
+from wan.synth.captions import words
+from wan.synth.depth import depth_map, depth_mask, render_solid, solid_map
 from wan.synth.render import product_map, visible_mask
 from wan.synth.scene import PRODUCT_COLOURS
 from wan.synth.train import __main__ as command
 from wan.synth.train import dit, latents, quality, text, vae
+from wan.synth.train.world import WORLDS
 from wan.training.loop import Optimizer, Schedule, averaged, fit
 
 SCHEDULE = Schedule(steps=12, rate=1e-2, warmup=3, average=0.9)
@@ -175,21 +178,43 @@ def test_tokens_are_in_the_transformers_order(monkeypatch, tmp_path):
     assert torch.allclose(moved, part, atol=1e-4)
 
 
-def test_tokenizer_knows_every_word(tmp_path):
-    tokenizer = text.write_tokenizer(tmp_path)
+@pytest.mark.parametrize('world', WORLDS.values(), ids=WORLDS)
+def test_tokenizer_knows_every_word(tmp_path, world):
+    tokenizer = text.write_tokenizer(tmp_path, world)
+    words = world.vocabulary
     ids, mask = tokenizer(
-        [full_caption(sample_clip(1)), ' '.join(VOCABULARY[:50]), ''],
+        [world.full_caption(world.sample(1)), ' '.join(words[:50]),
+         ' '.join(words[50:]), ''],
         return_mask=True, add_special_tokens=True)
     unknown = text.SPECIAL.index('<unk>')
     assert not (ids == unknown).any()
-    assert mask[2].sum() == 1
-    assert ids.max() < text.SIZES['vocab']
+    assert mask[3].sum() == 1
+    assert ids.max() == text.sizes(world)['vocab'] - 1
+    assert text.read_vocabulary(tmp_path) == text.vocabulary(world)
 
 
-def test_full_captions_fit():
-    longest = max(len(latents.KINDS['video'].caption(i, Random(i)).split())
-                  for i in range(200))
-    assert longest + 12 < text.CONFIG.text_len
+@pytest.mark.parametrize('world', WORLDS.values(), ids=WORLDS)
+def test_full_captions_fit(world):
+    longest = max(len(words(world.full_caption(world.sample(seed))))
+                  for seed in range(300))
+    assert longest + 1 <= text.CONFIG.text_len
+
+
+def test_a_world_starts_from_the_words_of_another(tmp_path, monkeypatch):
+    monkeypatch.setitem(dit.SIZES, 'num_layers', 1)
+    flat, depth = WORLDS['flat'], WORLDS['depth']
+    text.write_tokenizer(tmp_path, flat)
+    before = dit.new_network(tmp_path)
+    dit.export(before, tmp_path)
+    after = dit.new_network(tmp_path, world=depth)
+
+    def row(network, world, word):
+        table = network.encoder.token_embedding.weight.bfloat16()
+        return table[text.vocabulary(world)[word]]
+
+    for word in ('red', 'star', '</s>'):
+        assert torch.equal(row(before, flat, word), row(after, depth, word))
+    assert not torch.equal(row(after, depth, 'can'), row(after, depth, 'a'))
 
 
 def test_vae_starts_as_an_image_model():
@@ -213,8 +238,8 @@ def test_vae_batches_depend_on_the_step_alone(step):
 
 def test_the_decoder_is_trained_alone(tmp_path, monkeypatch):
     monkeypatch.setattr(
-        vae, 'batch', lambda step: torch.linspace(-1, 1, 3 * 32 * 32).view(
-            1, 3, 1, 32, 32))
+        vae, 'batch', lambda step, world: torch.linspace(
+            -1, 1, 3 * 32 * 32).view(1, 3, 1, 32, 32))
     vae.export(vae.new_network(), tmp_path / vae.VAE_FILE)
     before = torch.load(tmp_path / vae.VAE_FILE, weights_only=True)
     assert vae.train_decoder(tmp_path / 'decoder', tmp_path,
@@ -225,19 +250,18 @@ def test_the_decoder_is_trained_alone(tmp_path, monkeypatch):
     assert changed == {'conv2', 'decoder'}
 
 
+@pytest.mark.parametrize('world', WORLDS.values(), ids=WORLDS)
 @pytest.mark.parametrize('name, frames', [
     ('video', 17), ('image', 1), ('photo', 1)])
-def test_samples_have_captions(name, frames):
-    kind = latents.KINDS[name]
+def test_samples_have_captions(name, frames, world):
+    kind = latents.kinds(world)[name]
     assert kind.pixels(3).shape == (3, frames, 128, 128)
     assert torch.equal(kind.pixels(3), kind.pixels(3))
     caption = kind.caption(3, Random(0))
     assert caption == kind.caption(3, Random(0)) and caption.endswith('.')
 
 
-def test_latents_of_a_kind_are_read_from_all_shards(tmp_path, monkeypatch):
-    monkeypatch.setitem(latents.KINDS, 'image',
-                        latents.KINDS['image']._replace(count=4))
+def test_latents_of_a_kind_are_read_from_all_shards(tmp_path):
     for shards, start in enumerate((0, latents.SHARD), 1):
         values = torch.full((2, 16, 1, 2, 2), float(start))
         save_file({'latents': values.half()},
@@ -254,7 +278,7 @@ def test_latents_of_a_kind_are_read_from_all_shards(tmp_path, monkeypatch):
 
 
 def test_layouts_tell_the_colours_of_each_cell():
-    clip = next(clip for clip in map(latents.KINDS['video'].layout, range(99))
+    clip = next(clip for clip in (sample_clip(i, frames=5) for i in range(99))
                 if clip.product.pattern == 'striped')
     shares = product_map(clip)
     assert torch.allclose(shares.sum(0), visible_mask(clip))
@@ -262,6 +286,26 @@ def test_layouts_tell_the_colours_of_each_cell():
     # Frame 2, token (3, 4), its cell (1, 2), the second colour.
     cell = shares[1, 2, 3 * 16 + 4:3 * 16 + 8, 4 * 16 + 8:4 * 16 + 12]
     assert tokens[2, 3, 4, 1, 2, 1] == round(255 * float(cell.mean()))
+
+
+def test_layouts_of_a_solids_photo_cover_it():
+    photo = WORLDS['depth'].photo(Random(3))
+    shares, alpha = solid_map(*photo), render_solid(*photo).getchannel('A')
+    found = torch.frombuffer(
+        bytearray(alpha.tobytes()), dtype=torch.uint8).view(1, 128, 128) / 255
+    assert torch.allclose(shares.sum(0), found, atol=.005)
+
+
+def test_a_moment_of_a_solid_is_the_frame_itself():
+    depth = WORLDS['depth']
+    clip = next(clip for clip in map(depth.sample, range(99)) if not (
+        clip.motion.pan_x or clip.motion.pan_y or clip.motion.zoom))
+    for frame, time in ((0, -.5), (8, 0.), (16, .5)):
+        shown = depth.frozen(clip, time)
+        assert torch.allclose(
+            depth_mask(shown)[0], depth_mask(clip)[frame], atol=1e-4)
+        assert torch.allclose(
+            depth_map(shown)[:, 0], depth_map(clip)[:, frame], atol=1e-3)
 
 
 def test_missing_latents_are_named(tmp_path):
@@ -315,8 +359,7 @@ def test_steps_are_images_then_mostly_videos():
 def test_written_networks_are_read_again(tmp_path, monkeypatch):
     monkeypatch.setitem(dit.SIZES, 'num_layers', 1)
     network = dit.new_network(tmp_path)
-    (tmp_path / text.CONFIG.t5_checkpoint).parent.mkdir(
-        parents=True, exist_ok=True)
+    text.write_tokenizer(tmp_path)
     dit.export(network, tmp_path)
     again = dit.new_network(tmp_path)
     error = max(float((a - b).detach().abs().max()) for a, b in zip(

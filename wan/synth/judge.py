@@ -15,11 +15,13 @@ from torch import Tensor
 from wan.utils.checkpoint import load_weights
 from wan.utils.record import atomic_write
 
+from .depth.scene import SOLIDS, DepthClip
 from .scene import PRODUCT_COLOURS, SURFACE_COLOURS, Clip
 from .shapes import PATTERNS, SHAPES
 from .surfaces import SURFACES
 
 WEIGHTS = Path(__file__).parents[2] / 'checkpoints' / 'judge.safetensors'
+DEPTH_WEIGHTS = WEIGHTS.with_name('judge_depth.safetensors')
 SIDE = 128
 # What is read: one label of each, but of 'colours' those that are there.
 LABELS: dict[str, tuple[str, ...]] = {
@@ -30,6 +32,8 @@ LABELS: dict[str, tuple[str, ...]] = {
     'surface': tuple(SURFACES),
     'surface_colour': tuple(SURFACE_COLOURS),
 }
+# In the world in depth.
+DEPTH_LABELS = LABELS | {'shape': SOLIDS}
 # Channels and residual blocks at strides 2, 4, 8 and 16.
 STAGES = ((32, 0), (64, 1), (96, 1), (128, 1))
 GAZES = 6
@@ -55,9 +59,10 @@ class Verdict:
     probabilities: Mapping[str, float]
 
 
-def attributes(clip: Clip) -> dict[str, str | tuple[str, ...]]:
+def attributes(clip: Clip | DepthClip) -> dict[str, str | tuple[str, ...]]:
     r"""A clip's true labels, by the names and in the order of `LABELS`."""
-    product, scene = clip.product, clip.scene
+    product = clip.product
+    scene = clip.room if isinstance(clip, DepthClip) else clip.scene
     return {
         'shape': product.shape,
         'pattern': product.pattern,
@@ -68,7 +73,9 @@ def attributes(clip: Clip) -> dict[str, str | tuple[str, ...]]:
     }
 
 
-def agreement(verdict: Verdict, clip: Clip) -> dict[str, bool]:
+def agreement(
+    verdict: Verdict, clip: Clip | DepthClip
+) -> dict[str, bool]:
     r"""Which attributes have been read as they are in the clip."""
     return {name: getattr(verdict, name) == value
             for name, value in attributes(clip).items()}
@@ -79,10 +86,14 @@ class Judge(nn.Module):
 
     Each gaze is a mean over places with learned weights, so that one can rest
     on the product and another on what is behind it.
+
+    Args:
+        labels: what is read: `LABELS`, or `DEPTH_LABELS`.
     """
 
-    def __init__(self):
+    def __init__(self, labels: Mapping[str, tuple[str, ...]] = LABELS):
         super().__init__()
+        self.labels = labels
         layers, before = [], 3
         for dim, blocks in STAGES:
             layers.append(nn.Conv2d(before, dim, 4, 2, 1))
@@ -92,18 +103,22 @@ class Judge(nn.Module):
             *layers, nn.GroupNorm(8, before), nn.ReLU(inplace=True))
         self.gaze = nn.Conv2d(before, GAZES, 1)
         self.head = nn.Linear(
-            GAZES * before, sum(map(len, LABELS.values())))
+            GAZES * before, sum(map(len, labels.values())))
         self.to(memory_format=torch.channels_last)
 
     @classmethod
-    def load(cls, path: str | Path = WEIGHTS) -> 'Judge':
+    def load(
+        cls,
+        path: str | Path = WEIGHTS,
+        labels: Mapping[str, tuple[str, ...]] = LABELS,
+    ) -> 'Judge':
         r"""The trained judge, in float32 on the CPU.
 
         Raises:
             CheckpointError: no such file, or not a judge's weights.
         """
         with torch.device('meta'):
-            judge = cls()
+            judge = cls(labels)
         judge = load_weights(judge, path, torch.float32)
         return judge.to(memory_format=torch.channels_last)
 
@@ -132,8 +147,8 @@ class Judge(nn.Module):
         weights = self.gaze(features).flatten(2).softmax(2)  # [B, G, H W]
         seen = weights.to(features) @ features.flatten(2).transpose(1, 2)
         logits = self.head(seen.flatten(1)).float()
-        parts = logits.split([len(v) for v in LABELS.values()], 1)
-        return dict(zip(LABELS, parts, strict=True))
+        parts = logits.split([len(v) for v in self.labels.values()], 1)
+        return dict(zip(self.labels, parts, strict=True))
 
     @torch.no_grad()
     def verdicts(self, frames: Tensor) -> Verdict:
@@ -151,7 +166,8 @@ class Judge(nn.Module):
                 f'A verdict needs frames [3, T, {SIDE}, {SIDE}], not '
                 f'{list(frames.shape)}.')
         logits = self(frames.transpose(0, 1))
-        return decide({name: value.mean(0) for name, value in logits.items()})
+        return decide({name: value.mean(0) for name, value in logits.items()},
+                      self.labels)
 
 
 class Block(nn.Module):
@@ -168,14 +184,18 @@ class Block(nn.Module):
         return x + self.layers(x)
 
 
-def decide(logits: Mapping[str, Tensor]) -> Verdict:
+def decide(
+    logits: Mapping[str, Tensor],
+    known: Mapping[str, tuple[str, ...]] = LABELS,
+) -> Verdict:
     r"""The likeliest labels.
 
     Args:
         logits: by attribute, each [labels].
+        known: the labels.
     """
     names, probabilities = {}, {}
-    for name, labels in LABELS.items():
+    for name, labels in known.items():
         if name == 'colours':
             continue
         best = int(logits[name].argmax())
@@ -183,9 +203,9 @@ def decide(logits: Mapping[str, Tensor]) -> Verdict:
         probabilities[name] = float(logits[name].softmax(0)[best])
     shares = logits['colours'].sigmoid().tolist()
     there = [share > 0.5 or label == names['colour']
-             for label, share in zip(LABELS['colours'], shares, strict=True)]
+             for label, share in zip(known['colours'], shares, strict=True)]
     names['colours'] = tuple(
-        label for label, is_there in zip(LABELS['colours'], there, strict=True)
+        label for label, is_there in zip(known['colours'], there, strict=True)
         if is_there)
     probabilities['colours'] = float(torch.tensor([
         share if is_there else 1 - share

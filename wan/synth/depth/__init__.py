@@ -6,6 +6,7 @@ from .render import (
     render_depth_background,
     render_depth_clip,
     render_solid,
+    solid_map,
 )
 from .sampling import anchored, any_side, sample_depth_clip, view_set
 from .scene import DepthClip, DepthMotion, Room, Solid, Stand, Thing
@@ -26,5 +27,6 @@ __all__ = [
     'render_depth_clip',
     'render_solid',
     'sample_depth_clip',
+    'solid_map',
     'view_set',
 ]

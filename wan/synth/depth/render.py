@@ -73,12 +73,8 @@ def render_solid(
     Returns:
         RGBA image, size x size. Alpha is the product's coverage.
     """
-    body, camera = body_of(solid), Camera.still(elevation)
-    place = standing(stand, body)
-    # The picture's middle is the product's, whatever its height.
-    x, y, _ = camera.screen(place.centre)
-    camera = camera._replace(x=x - stand.x, y=y - stand.z)
-    view = look_at(place, body, camera, (size, size))
+    body = body_of(solid)
+    view, camera = _photo_view(body, stand, elevation, size)
     layer = _product(solid, body, view, camera, light)
     photo = as_column(PHOTO_GROUND).repeat(1, 1, size, size)
     alpha = torch.zeros(1, 1, size, size)
@@ -87,6 +83,32 @@ def render_solid(
              layer.cover)
     pixels = torch.cat([photo, alpha])[:, 0].permute(1, 2, 0)
     return Image.fromarray((pixels * 255).round().byte().numpy())
+
+
+def solid_map(
+    solid: Solid,
+    stand: Stand = PHOTO_STAND,
+    elevation: float = .25,
+    size: int = 128,
+) -> Tensor:
+    r"""[3, 1, H, W]: `depth_map` of what `render_solid` shows."""
+    body = body_of(solid)
+    view, camera = _photo_view(body, stand, elevation, size)
+    layer = cast(body, view, camera, partial(
+        _skin, solid, body, BASIS[:len(solid.colours)]))
+    shares = torch.zeros(3, 1, size, size)
+    lay_over(shares, view.window, layer.colour, layer.cover)
+    return shares
+
+
+def _photo_view(
+    body: Body, stand: Stand, elevation: float, size: int
+) -> tuple[View, Camera]:
+    camera, place = Camera.still(elevation), standing(stand, body)
+    # The picture's middle is the product's, whatever its height.
+    x, y, _ = camera.screen(place.centre)
+    camera = camera._replace(x=x - stand.x, y=y - stand.z)
+    return look_at(place, body, camera, (size, size)), camera
 
 
 def _bodies(clip: DepthClip) -> list[tuple[Body, Place, str | None]]:

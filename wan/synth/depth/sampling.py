@@ -24,6 +24,8 @@ SLIM = {'box': (.55, 1.1), 'can': (.5, .85), 'bottle': (.32, .46),
         'ball': (1., 1.), 'mug': (.85, 1.1)}
 # Share of the products with a label, and of the clips where something passes.
 LABELLED, PASSED = .6, .3
+# Elevations of the cameras of photos.
+RISES = (.15, .55)
 # Between a photo and the frame that it is anchored to.
 NEAR = .17
 
@@ -96,6 +98,11 @@ def anchored(clip: DepthClip, frame: int, rng: Random) -> Stand:
 def any_side(rng: Random) -> Stand:
     r"""In a photo from anywhere around it."""
     return replace(_photo(rng), yaw=rng.uniform(-math.pi, math.pi))
+
+
+def sample_elevation(rng: Random) -> float:
+    r"""Of the camera of a photo whose template is not known."""
+    return rng.uniform(*RISES)
 
 
 def view_set(count: int, rng: Random) -> tuple[Stand, ...]:

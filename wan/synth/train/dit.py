@@ -37,9 +37,10 @@ from wan.utils.compare import contact_sheet
 from wan.utils.record import atomic_write
 from wan.velocity import Denoiser
 
-from .. import TUNE_SEEDS, full_caption, sample_clip
+from .. import TUNE_SEEDS
 from . import text
-from .latents import CELLS, Latents
+from .latents import CELLS, NAMES, Latents
+from .world import WORLDS, World
 
 log = logging.getLogger(__name__)
 
@@ -76,10 +77,12 @@ WEIGHTS = 'diffusion_pytorch_model.safetensors'
 class TextToVideo(nn.Module):
     r"""Transformer and text encoder, trained together."""
 
-    def __init__(self, backend: str = 'auto'):
+    def __init__(
+        self, backend: str = 'auto', world: World = WORLDS['flat']
+    ):
         super().__init__()
         self.attend = partial(attention, backend=backend)
-        self.encoder = T5Encoder(**text.SIZES, dropout=0.)
+        self.encoder = T5Encoder(**text.sizes(world), dropout=0.)
         self.transformer = WanModel(**SIZES)
         dim = SIZES['dim']
         self.layout = nn.Sequential(
@@ -172,7 +175,8 @@ def some_tokens(
 
 def train_dit(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', schedule: Schedule = SCHEDULE,
+    device: str = 'cpu', world: World = WORLDS['flat'],
+    schedule: Schedule = SCHEDULE,
 ) -> bool:
     r"""Train transformer and text encoder; write them on every stop.
 
@@ -187,12 +191,12 @@ def train_dit(
     Returns:
         Whether training has ended.
     """
-    data = {name: Latents(folder.parent / 'latents', name)
-            for name in ('video', 'image', 'photo')}
-    tokenizer = text.write_tokenizer(out)
+    data = {name: Latents(folder.parent / 'latents', name, world)
+            for name in NAMES}
     # On a CPU SDPA's backward is slow.
-    network = new_network(out, 'matmul' if device == 'cpu' else 'auto').to(
-        device)
+    network = new_network(
+        out, 'matmul' if device == 'cpu' else 'auto', world).to(device)
+    tokenizer = text.write_tokenizer(out, world)
     # Clips and images, whole and in part, and the sheets are each worth their
     # own kernels; past the limit torch would leave blocks uncompiled.
     torch._dynamo.config.recompile_limit = 32
@@ -230,11 +234,11 @@ def train_dit(
                  dtype=torch.bfloat16, device=device)
 
     def show(step, _):
-        sheet(network, tokenizer, vae, device).save(
+        sheet(network, tokenizer, vae, device, world).save(
             folder / f'sheet-{step:05d}.png')
 
     done = fit(network, loss, schedule, folder, minutes, show)
-    export(network, out)
+    export(network, out, world)
     return done
 
 
@@ -255,22 +259,36 @@ def _batch(data, progress, share, rng) -> tuple[Tensor, Tensor, list[str]]:
     return torch.cat(latents), torch.cat(layouts), sum(captions, [])
 
 
-def new_network(out: Path, backend: str = 'auto') -> TextToVideo:
-    r"""With the weights in `out`, or the ones training starts from."""
+def new_network(
+    out: Path, backend: str = 'auto', world: World = WORLDS['flat']
+) -> TextToVideo:
+    r"""With the weights in `out`, or the ones training starts from.
+
+    Weights of another world can be in `out`: the words that both know keep
+    what they mean.
+    """
     with torch.random.fork_rng():
         torch.manual_seed(0)
-        network = TextToVideo(backend)
+        network = TextToVideo(backend, world)
     if (out / WEIGHTS).is_file():
         log.info('Starting from the weights in %s.', out)
         network.transformer.load_state_dict(load_file(out / WEIGHTS))
-        network.encoder.load_state_dict(torch.load(
-            out / CONFIG.t5_checkpoint, weights_only=True))
+        weights = torch.load(out / CONFIG.t5_checkpoint, weights_only=True)
+        known = text.read_vocabulary(out)
+        words = network.encoder.token_embedding.weight.detach().clone()
+        for word, place in text.vocabulary(world).items():
+            if word in known:
+                words[place] = weights['token_embedding.weight'][known[word]]
+        network.encoder.load_state_dict(
+            weights | {'token_embedding.weight': words})
     return network
 
 
-def export(network: TextToVideo, out: Path) -> None:
+def export(
+    network: TextToVideo, out: Path, world: World = WORLDS['flat']
+) -> None:
     r"""Write both networks in bfloat16, under the official names."""
-    text.write_encoder(out, network.encoder)
+    text.write_encoder(out, network.encoder, world)
     with atomic_write(out / WEIGHTS) as temporary:
         save_file({k: v.to('cpu', torch.bfloat16).contiguous()
                    for k, v in network.transformer.state_dict().items()},
@@ -283,9 +301,10 @@ def export(network: TextToVideo, out: Path) -> None:
 
 
 @torch.no_grad()
-def sheet(network, tokenizer, vae, device, count: int = 8, steps: int = 20):
+def sheet(network, tokenizer, vae, device, world, count=8, steps=20):
     r"""Samples of held-out full captions, by Euler steps with guidance 5."""
-    captions = [full_caption(sample_clip(s)) for s in TUNE_SEEDS[:count]]
+    captions = [world.full_caption(world.sample(seed))
+                for seed in TUNE_SEEDS[:count]]
     ids, mask = (u.to(device) for u in tokenizer(
         captions + [''] * count, return_mask=True, add_special_tokens=True))
     x = torch.randn(count, 16, 5, 16, 16,

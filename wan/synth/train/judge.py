@@ -2,7 +2,6 @@ r"""The judge: trained on single frames of the procedural clips."""
 import logging
 import math
 from collections.abc import Iterable
-from dataclasses import replace
 from pathlib import Path
 from random import Random
 
@@ -12,9 +11,10 @@ from torch import Tensor
 
 from wan.training.loop import Schedule, fit
 
-from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
-from ..judge import LABELS, SIDE, Judge, agreement, attributes, decide
-from ..scene import Clip, Motion, Pose
+from .. import TRAIN_SEEDS, TUNE_SEEDS, Clip
+from ..depth import DepthClip
+from ..judge import SIDE, Judge, agreement, attributes, decide
+from .world import WORLDS, World
 
 log = logging.getLogger(__name__)
 
@@ -31,41 +31,18 @@ CHECKS = 0.06
 TINT = 0.06
 
 
-def frozen(clip: Clip, time: float) -> Clip:
-    r"""A clip of one frame that looks like another at one of its moments.
-
-    The camera's place and zoom go into the scene. Only the light on the
-    surface stays as it is in the middle, where it is hardly another.
-
-    Args:
-        time: from -0.5, the first frame, to 0.5, the last.
-    """
-    motion, middle, scene = clip.motion, clip.motion.middle, clip.scene
-    x, y = motion.pan_x * time, motion.pan_y * time
-    zoom = math.exp(motion.zoom * time)
-    pose = Pose((middle.x + motion.dx * time - x) * zoom,
-                (middle.y + motion.dy * time - y) * zoom,
-                middle.angle + motion.turn * time,
-                middle.size * math.exp(motion.growth * time) * zoom)
-    props = tuple(replace(prop, x=(prop.x - x) * zoom, y=(prop.y - y) * zoom,
-                          size=prop.size * zoom) for prop in scene.props)
-    cos, sin = math.cos(scene.angle), math.sin(scene.angle)
-    scene = replace(scene, props=props, scale=scene.scale * zoom,
-                    x=scene.x + (cos * x + sin * y) / scene.scale,
-                    y=scene.y + (cos * y - sin * x) / scene.scale)
-    return replace(clip, scene=scene, motion=Motion(pose), frames=1)
-
-
-def draw_frames(seeds: Iterable[int]) -> tuple[list[Clip], Tensor]:
+def draw_frames(
+    seeds: Iterable[int], world: World = WORLDS['flat']
+) -> tuple[list[Clip | DepthClip], Tensor]:
     r"""A frame of each clip, at a moment of the seed's own.
 
     Returns:
         The clips and [B, 3, 128, 128] in [-1, 1].
     """
-    clips = [frozen(sample_clip(seed, SIDE),
-                    Random(f'moment {seed}').uniform(-0.5, 0.5))
+    clips = [world.frozen(world.sample(seed, SIDE),
+                          Random(f'moment {seed}').uniform(-0.5, 0.5))
              for seed in seeds]
-    return clips, torch.cat([render_clip(clip) for clip in clips], 1
+    return clips, torch.cat([world.render(clip) for clip in clips], 1
                             ).transpose(0, 1).contiguous()
 
 
@@ -113,7 +90,9 @@ def blurred(frames: Tensor, sigma: Tensor) -> Tensor:
     return planes.view(frames.shape)
 
 
-def batch(step: int) -> tuple[Tensor, dict[str, Tensor]]:
+def batch(
+    step: int, world: World = WORLDS['flat']
+) -> tuple[Tensor, dict[str, Tensor]]:
     r"""The step's own frames and, by attribute, what they show.
 
     Returns:
@@ -121,14 +100,15 @@ def batch(step: int) -> tuple[Tensor, dict[str, Tensor]]:
         or 1 for each label, [B, 10].
     """
     first = step * BATCH
-    clips, frames = draw_frames(TRAIN_SEEDS[first:first + BATCH])
+    labels = world.labels
+    clips, frames = draw_frames(TRAIN_SEEDS[first:first + BATCH], world)
     frames = degrade(frames, torch.Generator().manual_seed(step))
     truths = [attributes(clip) for clip in clips]
     targets = {
-        name: torch.tensor([labels.index(truth[name]) for truth in truths])
-        for name, labels in LABELS.items() if name != 'colours'}
+        name: torch.tensor([known.index(truth[name]) for truth in truths])
+        for name, known in labels.items() if name != 'colours'}
     targets['colours'] = torch.tensor([
-        [float(label in truth['colours']) for label in LABELS['colours']]
+        [float(label in truth['colours']) for label in labels['colours']]
         for truth in truths])
     return frames, targets
 
@@ -138,15 +118,16 @@ def losses(
 ) -> dict[str, Tensor]:
     r"""The cross entropy of each attribute, in units of a blind guess's."""
     return {
-        name: F.binary_cross_entropy_with_logits(logits[name], targets[name])
+        name: F.binary_cross_entropy_with_logits(found, targets[name])
         / math.log(2) if name == 'colours' else
-        F.cross_entropy(logits[name], targets[name]) / math.log(len(labels))
-        for name, labels in LABELS.items()}
+        F.cross_entropy(found, targets[name]) / math.log(found.size(1))
+        for name, found in logits.items()}
 
 
 def train_judge(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', schedule: Schedule = SCHEDULE,
+    device: str = 'cpu', world: World = WORLDS['flat'],
+    schedule: Schedule = SCHEDULE,
 ) -> bool:
     r"""Train the judge; at the end write it beside the checkpoint folder.
 
@@ -159,10 +140,10 @@ def train_judge(
         Whether training has ended.
     """
     torch.manual_seed(0)
-    judge = Judge().to(device)
+    judge = Judge(world.labels).to(device)
 
     def loss(step):
-        frames, targets = batch(step)
+        frames, targets = batch(step, world)
         targets = {k: v.to(device) for k, v in targets.items()}
         with torch.autocast(device, torch.bfloat16):
             logits = judge(frames.to(device))
@@ -171,19 +152,19 @@ def train_judge(
             k: v.detach() for k, v in parts.items()}
 
     def show(step, _):
-        report(judge, device)
+        report(judge, device, world)
 
     done = fit(judge, loss, schedule, folder, minutes, show, show_every=500)
     if done:
-        path = out.parent / 'judge.safetensors'
+        path = out.parent / world.judge.name
         judge.save(path)
         log.info('Wrote %s', path)
     return done
 
 
-def report(judge: Judge, device: str) -> None:
+def report(judge: Judge, device: str, world: World) -> None:
     r"""Log how much of held-out frames is read rightly, clean and degraded."""
-    clips, frames = draw_frames(TUNE_SEEDS[:HELD_OUT])
+    clips, frames = draw_frames(TUNE_SEEDS[:HELD_OUT], world)
     for name, seen in (('clean', frames), ('degraded', degrade(
             frames, torch.Generator().manual_seed(0)))):
         right = accuracy(judge, clips, seen, device)
@@ -193,7 +174,8 @@ def report(judge: Judge, device: str) -> None:
 
 @torch.no_grad()
 def accuracy(
-    judge: Judge, clips: list[Clip], frames: Tensor, device: str = 'cpu'
+    judge: Judge, clips: list[Clip | DepthClip], frames: Tensor,
+    device: str = 'cpu',
 ) -> dict[str, float]:
     r"""Share of frames of which each attribute is read rightly, in [0, 1].
 
@@ -203,8 +185,9 @@ def accuracy(
     """
     logits = [judge(part.to(device)) for part in frames.split(BATCH)]
     logits = {name: torch.cat([part[name] for part in logits]).cpu()
-              for name in LABELS}
-    found = [agreement(decide({k: v[i] for k, v in logits.items()}), clip)
+              for name in judge.labels}
+    found = [agreement(decide({k: v[i] for k, v in logits.items()},
+                              judge.labels), clip)
              for i, clip in enumerate(clips)]
     return {name: sum(each[name] for each in found) / len(found)
-            for name in LABELS}
+            for name in judge.labels}

@@ -12,7 +12,6 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 from einops import rearrange
-from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -21,13 +20,12 @@ from wan.modules.vae import WanVAE
 from wan.utils.progress import progress
 from wan.utils.record import atomic_write
 
-from .. import TRAIN_SEEDS, captions, render_clip, sample_clip
-from ..render import photo_pixels, product_map, render_photo
-from ..sampling import sample_pose, sample_product
-from ..scene import Clip, Motion, Scene
+from .. import TRAIN_SEEDS
+from .world import WORLDS, World
 
 log = logging.getLogger(__name__)
 
+NAMES = 'image', 'photo', 'video'
 SHARD = 250
 # Pixels of a token's side, and cells that its layout has there.
 PATCH, CELLS = 16, 4
@@ -40,56 +38,40 @@ class Kind(NamedTuple):
         count: how many there are.
         pixels: number -> [3, T, H, W] in [-1, 1].
         caption: number and random generator -> a caption of it.
-        layout: number -> a clip of one frame for each of the latent's, which
-            shows where the product is.
+        shares: number -> [3, T of the latent, H, W] in [0, 1], see `World`.
     """
     count: int
     pixels: Callable[[int], Tensor]
     caption: Callable[[int, Random], str]
-    layout: Callable[[int], Clip]
+    shares: Callable[[int], Tensor]
 
 
-def _clip(number: int, first: int, frames: int):
-    return sample_clip(TRAIN_SEEDS[first + number], frames=frames)
+def kinds(world: World) -> dict[str, Kind]:
+    r"""By their names, which are `NAMES`."""
 
+    def video(number):
+        return world.sample(TRAIN_SEEDS[100_000 + number], frames=17)
 
-def _clip_caption(clip, rng: Random) -> str:
-    r"""More or less complete, as captions of real videos are."""
-    if rng.random() < 0.1:
-        return captions.caption_without_appearance(clip)
-    return captions.caption(clip, rng, rng.choice((0.0, 0.3, 0.6)))
+    def image(number):
+        return world.sample(TRAIN_SEEDS[1_000_000 + number], frames=1)
 
+    def photo(number):
+        return world.photo(Random(f'photo {number}'))
 
-def _video(number):
-    return _clip(number, 100_000, 17)
-
-
-def _image(number):
-    return _clip(number, 1_000_000, 1)
-
-
-def _photo(number):
-    rng = Random(f'photo {number}')
-    return sample_product(rng), sample_pose(rng)
-
-
-def _photo_pixels(number):
-    photo = render_photo(*_photo(number))
-    if number % 2:  # as pvtt shows what is transparent
-        photo = Image.alpha_composite(
-            Image.new('RGBA', photo.size, 'white'), photo)
-    return photo_pixels(photo)
-
-
-def _photo_caption(number, rng):
-    told = [a for a in ('shape', 'pattern', 'colours', 'accents')
-            if rng.random() < 0.7]
-    return captions.describe(_photo(number)[0], told) + '.'
-
-
-def _photo_layout(number):
-    product, pose = _photo(number)
-    return Clip(product, Scene('plain', 'ivory'), Motion(pose), frames=1)
+    return {
+        'image': Kind(
+            24000, lambda i: world.render(image(i)),
+            lambda i, rng: world.some_caption(image(i), rng),
+            lambda i: world.shares(image(i))),
+        'photo': Kind(
+            6000, lambda i: world.photo_pixels(photo(i), bool(i % 2)),
+            lambda i, rng: world.photo_caption(photo(i), rng),
+            lambda i: world.photo_shares(*photo(i))),
+        'video': Kind(
+            15000, lambda i: world.render(video(i)),
+            lambda i, rng: world.some_caption(video(i), rng),
+            lambda i: world.shares(replace(video(i), frames=5))),
+    }
 
 
 def tokens_of(shares: Tensor) -> Tensor:
@@ -103,19 +85,9 @@ def tokens_of(shares: Tensor) -> Tensor:
         a=CELLS, b=CELLS)
 
 
-KINDS = {
-    'image': Kind(24000, lambda i: render_clip(_image(i)),
-                  lambda i, rng: _clip_caption(_image(i), rng), _image),
-    'photo': Kind(6000, _photo_pixels, _photo_caption, _photo_layout),
-    'video': Kind(15000, lambda i: render_clip(_video(i)),
-                  lambda i, rng: _clip_caption(_video(i), rng),
-                  lambda i: replace(_video(i), frames=5)),
-}
-
-
 def encode_latents(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', workers: int = 2,
+    device: str = 'cpu', world: World = WORLDS['flat'], workers: int = 2,
 ) -> bool:
     r"""Write shards of latents, those that are missing; can be stopped.
 
@@ -131,9 +103,12 @@ def encode_latents(
     """
     started = time.monotonic()
     folder.mkdir(parents=True, exist_ok=True)
+    known = next(k for k, v in WORLDS.items() if v is world)
     jobs = [
-        (str(out), str(shard_path(folder, name, start)), name, start, device)
-        for name, kind in KINDS.items() for start in range(0, kind.count, SHARD)
+        (str(out), str(shard_path(folder, name, start)), name, start, device,
+         known)
+        for name, kind in kinds(world).items()
+        for start in range(0, kind.count, SHARD)
         if not shard_path(folder, name, start).is_file()]
     if device != 'cpu':
         workers = 1
@@ -170,13 +145,13 @@ def shards(folder: Path, name: str) -> list[Path]:
 
 
 @torch.no_grad()
-def _write_shard(job: tuple[str, str, str, int, str]) -> str:
-    out, path, name, start, device = job
+def _write_shard(job: tuple[str, str, str, int, str, str]) -> str:
+    out, path, name, start, device, world = job
     torch.set_num_threads(1)
     vae = WanVAE(
         vae_pth=Path(out) / WAN_CONFIGS['t2v-tiny'].vae_checkpoint,
         dtype=torch.bfloat16, device=device)
-    kind = KINDS[name]
+    kind = kinds(WORLDS[world])[name]
     numbers = range(start, min(start + SHARD, kind.count))
     latents = torch.stack([
         vae.encode([kind.pixels(i).to(device)])[0].cpu() for i in numbers])
@@ -188,15 +163,17 @@ def _write_shard(job: tuple[str, str, str, int, str]) -> str:
 class Latents:
     r"""The samples of one kind: number -> latent and a caption of it."""
 
-    def __init__(self, folder: Path, name: str):
-        self.kind = KINDS[name]
+    def __init__(
+        self, folder: Path, name: str, world: World = WORLDS['flat']
+    ):
+        self.kind = kinds(world)[name]
         self.latents = torch.cat([
             load_file(file)['latents'] for file in shards(folder, name)])
         file = folder / f'layout-{name}.safetensors'
         layouts = load_file(file)['layouts'] if file.is_file() else ()
         if len(layouts) < len(self.latents):
             layouts = torch.stack([
-                tokens_of(product_map(self.kind.layout(i)))
+                tokens_of(self.kind.shares(i))
                 for i in progress(range(len(self.latents)), f'{name} layouts')])
             with atomic_write(file) as temporary:
                 save_file({'layouts': layouts}, temporary)

@@ -14,9 +14,11 @@ from wan.utils.metrics import psnr
 from wan.utils.progress import progress
 from wan.utils.record import atomic_write
 
-from .. import TEST_SEEDS, full_caption, render_clip, sample_clip
+from .. import TEST_SEEDS, Clip
+from ..depth import DepthClip
 from ..judge import Judge, Verdict, agreement
-from ..scene import PRODUCT_COLOURS, Clip
+from ..scene import PRODUCT_COLOURS
+from .world import WORLDS, World
 
 log = logging.getLogger(__name__)
 
@@ -29,7 +31,7 @@ DRIFT = 0.1
 
 def measure_quality(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', clips: int = CLIPS,
+    device: str = 'cpu', world: World = WORLDS['flat'], clips: int = CLIPS,
 ) -> bool:
     r"""Measure VAE and text to video; write quality.json and samples.jpg.
 
@@ -42,11 +44,11 @@ def measure_quality(
     config = WAN_CONFIGS['t2v-tiny']
     pipe, usual = WanT2V(config, out, runtime=Runtime(device=device)), \
         config.defaults
-    judge = Judge.load(out.parent / 'judge.safetensors')
+    judge = Judge.load(out.parent / world.judge.name, world.labels)
     rows, found = [], {}
     for seed in progress(TEST_SEEDS[:clips], 'quality'):
-        clip = sample_clip(seed)
-        caption, real = full_caption(clip), render_clip(clip)
+        clip = world.sample(seed)
+        caption, real = world.full_caption(clip), world.render(clip)
         with torch.no_grad():
             again = pipe.vae.decode(pipe.vae.encode([real.to(pipe.device)]))[0]
         video = pipe.generate(
@@ -71,7 +73,9 @@ def measure_quality(
     return True
 
 
-def readings(judge: Judge, video: Tensor, clip: Clip) -> dict[str, bool]:
+def readings(
+    judge: Judge, video: Tensor, clip: Clip | DepthClip
+) -> dict[str, bool]:
     r"""What the judge reads in a sample as its caption tells it."""
     whole = agreement(judge.verdicts(video), clip)
     first, last = (judge.verdicts(part)
@@ -102,6 +106,6 @@ def mean_colour(frame: Tensor, name: str) -> Tensor:
     return pixels[chosen].mean(0) if chosen.any() else torch.zeros(3)
 
 
-def _both(verdict: Verdict, clip: Clip) -> bool:
+def _both(verdict: Verdict, clip: Clip | DepthClip) -> bool:
     reads = agreement(verdict, clip)
     return reads['shape'] and reads['colour']

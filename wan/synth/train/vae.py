@@ -15,9 +15,8 @@ from wan.utils.compare import contact_sheet
 from wan.utils.metrics import psnr
 from wan.utils.record import atomic_write
 
-from .. import TRAIN_SEEDS, TUNE_SEEDS, render_clip, sample_clip
-from ..render import photo_pixels, render_photo
-from ..sampling import sample_pose, sample_product
+from .. import TRAIN_SEEDS, TUNE_SEEDS
+from .world import WORLDS, World
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +24,9 @@ SIZES = {
     'dim': 16, 'z_dim': 16, 'dim_mult': [1, 2, 4, 4], 'num_res_blocks': 1,
     'temperal_downsample': [False, True, True],
 }
-SCHEDULE = Schedule(steps=5000, rate=1e-3, decay=0.6, average=0.998)
+SCHEDULE = Schedule(steps=14000, rate=1e-3, decay=0.6, average=0.998)
+# From weights that are there, those of another world too.
+FURTHER = Schedule(steps=2500, rate=1e-3, decay=0.7, average=0.995)
 # Of the decoder alone: it is what lacks most when the encoder has settled.
 DECODER_SCHEDULE = Schedule(steps=9000, rate=7e-4, decay=0.8, average=0.998)
 DECODER_NOISE = -7.0  # log of the variance that it learns to bear
@@ -40,7 +41,9 @@ CROPS = (IMAGES, (17, 64, 1), (5, 64, 4), (17, 64, 1), (17, 64, 1))
 STATISTICS_CLIPS = 128
 
 
-def batch(step: int, images: bool = False) -> Tensor:
+def batch(
+    step: int, images: bool = False, world: World = WORLDS['flat']
+) -> Tensor:
     r"""Crops [B, 3, T, S, S] in [-1, 1] of the step's own clips.
 
     Args:
@@ -50,21 +53,23 @@ def batch(step: int, images: bool = False) -> Tensor:
     rng, crops = Random(f'vae {step}'), []
     for i in range((count + 1) // 2):
         if frames == 1 and i == 0:  # as pvtt sees product photos
-            clip = photo_pixels(render_photo(
-                sample_product(rng), sample_pose(rng)))
+            clip = world.photo_pixels(world.photo(rng))
         else:
-            clip = render_clip(sample_clip(
+            clip = world.render(world.sample(
                 TRAIN_SEEDS[step * 8 + i], frames=17 if frames > 1 else 1))
         for _ in range(min(2, count)):
             t = rng.randint(0, clip.size(1) - frames)
-            y, x = (rng.randint(0, clip.size(2) - side) for _ in range(2))
+            # Mostly near the middle, where the product is.
+            y, x = (round(rng.triangular(0, clip.size(2) - side))
+                    for _ in range(2))
             crops.append(clip[:, t:t + frames, y:y + side, x:x + side])
     return torch.stack(crops)
 
 
 def train_vae(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', schedule: Schedule = SCHEDULE,
+    device: str = 'cpu', world: World = WORLDS['flat'],
+    schedule: Schedule | None = None,
 ) -> bool:
     r"""Train the VAE; at the end write it, with its latents' mean and std.
 
@@ -74,11 +79,13 @@ def train_vae(
         folder: of the training state, log and sheets.
         out: the checkpoint folder.
         minutes: stop after so long, to be resumed.
+        schedule: `SCHEDULE`, or `FURTHER` from weights in `out`.
 
     Returns:
         Whether training has ended.
     """
     network, going_on = _network(out, device)
+    schedule = schedule or (FURTHER if going_on else SCHEDULE)
 
     def posterior(x):
         mu, log_var = network.conv1(network.encoder(x)).float().chunk(2, 1)
@@ -86,19 +93,21 @@ def train_vae(
 
     def crops(step):
         # Other clips than those the weights come from.
-        return batch(step + 1_000_000) if going_on else batch(
-            step, images=step < IMAGE_STEPS)
+        return batch(step + 1_000_000, world=world) if going_on else batch(
+            step, step < IMAGE_STEPS, world)
 
-    if _fit(network, posterior, crops, folder, minutes, device, schedule):
+    if _fit(network, posterior, crops, folder, minutes, device, schedule,
+            world):
         export(network, out / VAE_FILE)
-        write_statistics(network, out / VAE_FILE, device)
+        write_statistics(network, out / VAE_FILE, device, world)
         return True
     return False
 
 
 def train_decoder(
     folder: Path, out: Path, minutes: float | None = None,
-    device: str = 'cpu', schedule: Schedule = DECODER_SCHEDULE,
+    device: str = 'cpu', world: World = WORLDS['flat'],
+    schedule: Schedule = DECODER_SCHEDULE,
 ) -> bool:
     r"""Train the VAE's decoder alone, its latents staying what they are.
 
@@ -114,8 +123,9 @@ def train_decoder(
             mu = network.conv1(network.encoder(x)).float().chunk(2, 1)[0]
         return mu, torch.full_like(mu, DECODER_NOISE)
 
-    done = _fit(network, posterior, lambda step: batch(step + 2_000_000),
-                folder, minutes, device, schedule)
+    done = _fit(
+        network, posterior, lambda step: batch(step + 2_000_000, world=world),
+        folder, minutes, device, schedule, world)
     export(network, out / VAE_FILE)
     return done
 
@@ -129,7 +139,9 @@ def _network(out: Path, device: str) -> tuple[WanVAE_, bool]:
     return network.to(device), path.is_file()
 
 
-def _fit(network, posterior, crops, folder, minutes, device, schedule) -> bool:
+def _fit(
+    network, posterior, crops, folder, minutes, device, schedule, world
+) -> bool:
     r"""Descend the error of crops drawn from their `posterior` and decoded."""
 
     def loss(step):
@@ -148,7 +160,7 @@ def _fit(network, posterior, crops, folder, minutes, device, schedule) -> bool:
             'psnr': 10 * (4 / square.detach()).log10(), 'kl': kl.detach()}
 
     def show(step, _):
-        sheet(network, device).save(folder / f'sheet-{step:05d}.png')
+        sheet(network, device, world).save(folder / f'sheet-{step:05d}.png')
 
     return fit(network, loss, schedule, folder, minutes, show)
 
@@ -175,11 +187,11 @@ def round_trip(network: WanVAE_, video: Tensor) -> Tensor:
         return network.decoder(network.conv2(mu)).float()
 
 
-def sheet(network: WanVAE_, device: str):
+def sheet(network: WanVAE_, device: str, world: World):
     r"""Held-out clips above what comes back."""
     rows = []
     for seed in TUNE_SEEDS[:4]:
-        clip = render_clip(sample_clip(seed))
+        clip = world.render(world.sample(seed))
         again = round_trip(network, clip[None].to(device))[0].cpu()
         rows += [(f'{seed}', clip),
                  (f'back, {psnr(again, clip):.1f} dB', again)]
@@ -196,11 +208,14 @@ def export(network: WanVAE_, path: Path) -> None:
 
 
 @torch.no_grad()
-def write_statistics(network: WanVAE_, path: Path, device: str) -> None:
+def write_statistics(
+    network: WanVAE_, path: Path, device: str, world: World
+) -> None:
     r"""Write, beside the weights, sizes and the latents' mean and std."""
     latents = []
     for seed in TRAIN_SEEDS[:STATISTICS_CLIPS]:
-        x = render_clip(sample_clip(seed))[None].to(device, torch.bfloat16)
+        x = world.render(world.sample(seed))[None].to(
+            device, torch.bfloat16)
         with torch.autocast(device, torch.bfloat16):
             mu = network.conv1(network.encoder(x)).chunk(2, 1)[0]
         latents.append(mu.float().cpu())

@@ -20,7 +20,7 @@ from ...depth.captions import (
     depth_caption_without_appearance,
     full_depth_caption,
 )
-from ...depth.sampling import SLIM, sample_solid
+from ...depth.sampling import RISES, SLIM, sample_solid
 from ...depth.scene import SOLIDS
 from ...sampling import TEST_SEEDS
 from ...scene import PRODUCT_COLOURS, swap
@@ -106,8 +106,9 @@ def make_depth_pair(
     wrong = _unlike(rng, shape, slim, deep, old, product)
     stands = ((anchored(clip, frames // 2, rng),), (any_side(rng),),
               view_set(rng.choice((3, 4)), rng))
-    elevation = min(.55, max(
-        .15, clip.room.elevation + rng.uniform(-.12, .12)))
+    low, high = RISES
+    elevation = min(high, max(
+        low, clip.room.elevation + rng.uniform(-.12, .12)))
     return DepthPair(
         seeds[number], clip, product, wrong, stands, elevation)
 
