@@ -20,6 +20,7 @@ from wan.flowalign import (
     flowalign,
     flowalign_update,
     flowedit,
+    refine,
     sdedit,
 )
 from wan.refdrop import config
@@ -117,6 +118,7 @@ def test_the_pull_can_be_shifted():
     ('flowalign', {'q', 'ps', 'pt'}),
     ('flowedit', {'q', 'q_null', 'p_null', 'pt'}),
     ('sdedit', {'p_null', 'pt'}),
+    ('refine', {'p_null', 'pt'}),
 ])
 @pytest.mark.parametrize('split', [False, True])
 def test_branches_asked_for(method, keys, split):
@@ -297,6 +299,37 @@ def test_sdedit_starts_from_the_noised_source():
     close(first[len(SIGMAS) - 1] - first[0], torch.full_like(Z, 1 - s))
 
 
+def test_refine_samples_inside_and_keeps_the_source_outside():
+    cells = torch.zeros_like(Z[0])
+    cells[:, :2] = 1
+    got = refine(Z, point, SIGMAS, seeded(), guide_scale=4., goal=Z + 1,
+                 cells=cells)
+    wanted = DATA['null'] + direction(4., None, 'null')
+    inside = cells.bool()
+    close(got[:, inside], wanted.expand_as(Z)[:, inside])
+    close(got[:, ~inside], Z[:, ~inside])
+
+
+def test_refine_starts_from_the_noised_collage():
+    r"""Velocities of nothing but the noise give the collage back."""
+    cells, goal = torch.zeros_like(Z[0]), Z + randn(9)
+    cells[:, :2] = 1
+    goal = torch.lerp(Z, goal, cells)
+    first = []
+
+    def keep(latents, sigma):
+        first.append(latents['pt'])
+        noise = (first[0] - (1 - SIGMAS[0]) * goal) / SIGMAS[0]
+        return {name: noise - goal for name in latents}
+
+    close(refine(Z, keep, SIGMAS, seeded(), guide_scale=1., goal=goal,
+                 cells=cells), goal)
+    # Without either it is SDEdit, bit for bit.
+    one, two = (loop(Z, point, SIGMAS, seeded(), guide_scale=3.)
+                for loop in (refine, sdedit))
+    assert torch.equal(one, two)
+
+
 def gaussian_error(steps, seed=0):
     sigmas = edit_sigmas(steps, 5., 0.7)
     s, w = sigmas[0].item(), direction(7.5)
@@ -378,7 +411,7 @@ def test_undoing_replays_the_same_noised_sources_backwards():
 
 
 def test_sdedit_cannot_be_undone():
-    with pytest.raises(ValueError, match='sdedit cannot be reversed'):
+    with pytest.raises(ValueError, match='sdedit and refine cannot be'):
         sdedit(Z, point, SIGMAS.flip(0), seeded(), guide_scale=3.)
 
 

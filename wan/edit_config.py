@@ -34,15 +34,17 @@ class EditConfig:
     r"""Settings of the editing loop.
 
     Args:
-        edit_method: FlowAlign, or the baselines FlowEdit and SDEdit.
+        edit_method: FlowAlign; the baselines FlowEdit and SDEdit; or refine,
+            SDEdit of the collage inside the mask (a strength of 0.2 to 0.5
+            keeps what was pasted).
         sample_steps: steps of the full schedule (default: 50; the embedded
             model: 25).
         strength: share of the steps that is run, above 0 to 1; a larger
             share changes more.
         sample_guide_scale: guidance scale from source to target prompt; in
-            flowedit and sdedit from the negative prompt (default: flowalign
-            19.5, flowedit 13.5, sdedit 5; flowalign with the embedded model:
-            7.5).
+            the others from the negative prompt (default: flowalign
+            19.5, flowedit 13.5, sdedit 5, refine 1; flowalign with the
+            embedded model: 7.5).
         src_guide_scale: flowedit's guidance scale of the source.
         sample_shift: shift of the noise schedule, above 0; a larger one
             spends more steps in noise.

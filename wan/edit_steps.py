@@ -69,14 +69,15 @@ def pastes(
     products: Sequence[Product],
     masked: bool,
 ) -> bool:
-    r"""Whether an edit is pulled toward a collage.
+    r"""Whether an edit is pulled toward a collage, or starts from it.
 
     Args:
         masked: whether the product's place is known, or looked for.
     """
-    return bool(products) and masked \
-        and edit.collage_zeta_scale > 0 and edit.collage != 'off' \
-        and 'goal' in EDIT_METHODS[edit.edit_method].options
+    options = EDIT_METHODS[edit.edit_method].options
+    return bool(products) and masked and edit.collage != 'off' \
+        and 'goal' in options \
+        and (edit.collage_zeta_scale > 0 or 'zeta' not in options)
 
 
 # The branches at the noised edit.
@@ -405,7 +406,8 @@ class EditSteps(WanPipeline):
         with progress.stage('edit', len(sigmas) - 1, self.device) as step:
             return self.loop(
                 scene, v, edit, sigmas, lambda i, n, x: step(i + 1, n, x),
-                ref_guide_scale, zeta=zeta, goal=goal, start=start)
+                ref_guide_scale, zeta=zeta, goal=goal, start=start,
+                cells=None if region is None else region.cells)
 
     def loop(
         self,

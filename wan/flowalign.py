@@ -1,4 +1,4 @@
-r"""Editing without inversion: FlowAlign, FlowEdit and SDEdit.
+r"""Editing without inversion: FlowAlign, and what it is compared with.
 
 A latent is noised as `(1 - sigma) * z + sigma * eps`, the model predicts
 `eps - z`, and a step adds `(sigma_next - sigma) * v` while sigma falls. The
@@ -179,18 +179,40 @@ def sdedit(
     Raises:
         ValueError: rising sigmas; the noise has replaced what was there.
     """
-    if sigmas[0] < sigmas[-1]:
-        raise ValueError(
-            'sdedit cannot be reversed; flowalign and flowedit can.')
-    keys, edit = _guidance('p_null', guide_scale, ref_guide_scale)
+    return _sampled(
+        z_src, _first_noise(z_src, sigmas, generator), velocity, sigmas,
+        _guidance('p_null', guide_scale, ref_guide_scale), callback)
 
-    def update(x, sigma, sigma_next):
-        v = velocity(dict.fromkeys(keys, x), sigma)
-        return (sigma_next - sigma) * edit(v)
 
-    noised = _noised(
-        z_src, next(_noises(z_src, sigmas, generator)), float(sigmas[0]))
-    return _integrate(noised, sigmas, update, callback)
+def refine(
+    z_src: Tensor, velocity: Velocity, sigmas: Sigmas,
+    generator: torch.Generator, *, guide_scale: float,
+    goal: Tensor | None = None, cells: Tensor | None = None,
+    ref_guide_scale: float | None = None, callback: Callback | None = None,
+) -> Tensor:
+    r"""SDEdit of a collage inside a mask, the source staying outside.
+
+    What was pasted is noised to the first sigma and sampled from there, so
+    that the model gives it light, shadow and edges. Outside, each step meets
+    the source as noised as the rest (Blended Diffusion, arXiv 2111.14818).
+
+    Args:
+        goal: the collage, like `z_src`; None is `z_src`.
+        cells: [T, h, w], 1 inside the mask, else 0; None is everywhere.
+
+    All else is as in `sdedit`.
+    """
+    eps = _first_noise(z_src, sigmas, generator)
+
+    def hold(x, change, sigma_next):
+        if cells is None:
+            return change
+        outside = _noised(z_src, eps, sigma_next) - x
+        return torch.lerp(outside, change, cells)
+
+    return _sampled(
+        z_src if goal is None else goal, eps, velocity, sigmas,
+        _guidance('p_null', guide_scale, ref_guide_scale), callback, hold)
 
 
 class EditMethod(NamedTuple):
@@ -220,6 +242,7 @@ EDIT_METHODS = {
         flowedit, ('q', 'q_null', 'p_null', 'pt'), 13.5,
         ('src_guide_scale', 'start')),
     'sdedit': EditMethod(sdedit, ('p_null', 'pt'), 5.0),
+    'refine': EditMethod(refine, ('p_null', 'pt'), 1.0, ('goal', 'cells')),
 }
 
 
@@ -237,6 +260,27 @@ def _guidance(negative: str, scale: float, ref_scale: float | None):
 
     keys = (negative, 'pt') if ref_scale is None else (negative, 'pt', 'ptr')
     return keys, edit
+
+
+def _first_noise(z, sigmas, generator) -> Tensor:
+    if sigmas[0] < sigmas[-1]:
+        raise ValueError('sdedit and refine cannot be reversed; flowalign and '
+                         'flowedit can.')
+    return next(_noises(z, sigmas, generator))
+
+
+def _sampled(start, eps, velocity, sigmas, guidance, callback, hold=None):
+    r"""From the noised start to a sample; `hold(x, change, sigma_next)` may
+    change what a step adds."""
+    keys, edit = guidance
+
+    def update(x, sigma, sigma_next):
+        v = velocity(dict.fromkeys(keys, x), sigma)
+        change = (sigma_next - sigma) * edit(v)
+        return change if hold is None else hold(x, change, sigma_next)
+
+    return _integrate(
+        _noised(start, eps, float(sigmas[0])), sigmas, update, callback)
 
 
 def _coupled(

@@ -108,7 +108,7 @@ class WanPVTT(EditsTogether):
             source_blend, target_blend: words of the prompts that name the
                 products; their cross-attention helps to find the mask.
             use_mask: False edits, and reads the reference, everywhere.
-            n_prompt: negative prompt of flowedit and sdedit.
+            n_prompt: negative prompt of all methods but flowalign.
             ref_bank: file that keeps the captured bank for further videos.
             reverse_from: an edited video [3, F, H, W] from which to
                 integrate back to the template, with the edit's own seed and

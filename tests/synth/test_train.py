@@ -9,7 +9,7 @@ from safetensors.torch import save_file
 from torch import nn
 
 from wan.jobs.checkpoint import embedded_checkpoint
-from wan.synth import full_caption, sample_clip
+from wan.synth import sample_clip
 from wan.synth.captions import words
 from wan.synth.depth import depth_map, depth_mask, render_solid, solid_map
 from wan.synth.render import product_map, visible_mask

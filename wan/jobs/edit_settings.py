@@ -39,7 +39,7 @@ class EditInputs:
             channel or plain ground).
         source_prompt: describes the template.
         target_prompt: the same with the new product.
-        n_prompt: what not to show, for flowedit and sdedit (default: the
+        n_prompt: what not to show, for all methods but flowalign (default: the
             model's own).
         src_mask: video or image, white where the template's product is
             (default: found by the model and by colours).
