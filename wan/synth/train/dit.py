@@ -53,6 +53,9 @@ SIZES = {
 }
 SCHEDULE = Schedule(
     steps=2400, rate=1.5e-3, warmup=100, decay=0.8, average=0.998)
+# In depth, from the weights of the flat world.
+DEPTH_SCHEDULE = Schedule(
+    steps=4500, rate=1.2e-3, warmup=100, decay=0.8, average=0.998)
 SHIFT = 3.0
 # Of every other level's logit before the shift: most come to lie between 0.4
 # and 0.8, where samples lose their outlines.
@@ -176,7 +179,7 @@ def some_tokens(
 def train_dit(
     folder: Path, out: Path, minutes: float | None = None,
     device: str = 'cpu', world: World = WORLDS['flat'],
-    schedule: Schedule = SCHEDULE,
+    schedule: Schedule | None = None,
 ) -> bool:
     r"""Train transformer and text encoder; write them on every stop.
 
@@ -187,10 +190,13 @@ def train_dit(
         folder: of the training state, log and sheets; the latents are beside.
         out: the checkpoint folder, which has the VAE.
         minutes: stop after so long, to be resumed.
+        schedule: None takes the world's.
 
     Returns:
         Whether training has ended.
     """
+    schedule = schedule or (
+        DEPTH_SCHEDULE if world is WORLDS['depth'] else SCHEDULE)
     data = {name: Latents(folder.parent / 'latents', name, world)
             for name in NAMES}
     # On a CPU SDPA's backward is slow.

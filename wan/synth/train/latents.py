@@ -107,8 +107,7 @@ def encode_latents(
     jobs = [
         (str(out), str(shard_path(folder, name, start)), name, start, device,
          known)
-        for name, kind in kinds(world).items()
-        for start in range(0, kind.count, SHARD)
+        for start, name in _order(world)
         if not shard_path(folder, name, start).is_file()]
     if device != 'cpu':
         workers = 1
@@ -120,6 +119,15 @@ def encode_latents(
             if minutes and time.monotonic() - started > 60 * minutes:
                 return False
     return True
+
+
+def _order(world: World) -> list[tuple[int, str]]:
+    r"""First sample and kind of all shards, so that a run that was stopped has
+    the same share of every kind."""
+    return [(start, name) for _, start, name in sorted(
+        (start / kind.count, start, name)
+        for name, kind in kinds(world).items()
+        for start in range(0, kind.count, SHARD))]
 
 
 def shard_path(folder: Path, name: str, start: int) -> Path:
