@@ -22,11 +22,11 @@ from .rows import CAPTIONS, Row
 from .velocities import counted, held_outside, remembered
 
 # What decides where an edit is and what it is pulled to is all of its
-# settings but these; of the pull's strength only whether there is one.
+# settings but these; of some of them only whether it is pulled to a collage.
 ELSEWHERE = (
-    'sample_steps', 'strength', 'sample_guide_scale', 'src_guide_scale',
-    'sample_shift', 'fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale',
-    'batch_branches', 'composite')
+    'edit_method', 'sample_steps', 'strength', 'sample_guide_scale',
+    'src_guide_scale', 'sample_shift', 'fg_zeta_scale', 'bg_zeta_scale',
+    'collage_zeta_scale', 'batch_branches', 'composite')
 
 
 class PairEditor:
