@@ -35,6 +35,7 @@ from wan.synth.bench.store import Setup
 from wan.synth.bench.velocities import held_outside
 from wan.synth.bench.worlds import WORLDS
 from wan.synth.depth import DepthMotion, Thing
+from wan.synth.judge import DEPTH_LABELS, Judge
 from wan.utils.flags import names
 
 PAIR = make_depth_pair(3, SEEDS['tune'], 64, 5)
@@ -230,6 +231,15 @@ def test_all_views_are_read(editor):
                            editor.run(one, 'right'))
 
 
+def test_the_judge_knows_solids(tmp_path):
+    with torch.random.fork_rng():
+        Judge(DEPTH_LABELS).save(tmp_path / 'judge.safetensors')
+    setup = Setup(None, tmp_path, 'tune', 128, 5,
+                  tmp_path / 'judge.safetensors', 'depth')
+    found = run([BOUNDS[0]], setup, 1)['copy'][0, 'none']
+    assert {found[f'judge_{name}'] for name in DEPTH_LABELS} <= {0., 1.}
+
+
 @pytest.fixture
 def small(monkeypatch, tmp_path):
     r"""The command in one process, with small clips and no judge, which
@@ -300,9 +310,9 @@ def test_a_table_of_results_with_gaps(tmp_path):
     write_depth_table(tmp_path / 'table.md', rows, results, setup, 2)
     text = (tmp_path / 'table.md').read_text()
     assert '| 0.350 | 0.150 | 1 of 1 | +0.500 [+0.500, +0.500] |' in text
-    assert '| `turning.any` | -0.100 [-0.100, -0.100] | ' \
+    assert '| `turning.any` | -0.100 [-0.100, -0.100], -29 % | ' \
         '-0.050 [-0.050, -0.050] |' in text
-    assert '| `paste.any` | +0.100 [+0.100, +0.100] |' in text
+    assert '| `paste.any` | +0.100 [+0.100, +0.100], +40 % |' in text
     assert 'background' not in text.partition('##')[2]
 
 

@@ -27,6 +27,8 @@ MEASURES = {
     'judge_colours': ('all colours', 2, '↑')}
 COMPARED = ('product_error', 'phase_free', 'structure', 'light_error',
             'occlusion_error', 'background_psnr')
+# Of these also in percent of the mean of what is compared with.
+PERCENT = ('product_error', 'phase_free')
 # What each row is compared with, where it is not told.
 AGAINST = ('paste', 'turning')
 HEAD = """\
@@ -116,7 +118,8 @@ def _differences(
             continue
         own = _of(results[row.name], row.photos[0])
         lines.append([f'`{row.name}`', *(
-            _span(_less(own, before, name), MEASURES[name][1])
+            _span(_less(own, before, name), MEASURES[name][1]) + (
+                _percent(own, before, name) if name in PERCENT else '')
             for name in there)])
     return _markdown(lines) if len(lines) > 1 else ''
 
@@ -137,6 +140,12 @@ def _less(a: Values, b: Values, name: str) -> Interval | None:
         return None
     return paired(*([values[pair][name] for pair in both]
                     for values in (a, b)), SEED)
+
+
+def _percent(a: Values, b: Values, name: str) -> str:
+    r"""How much the mean of a is above b's."""
+    one, two = (sum(_listed(values.values(), name)) for values in (a, b))
+    return f', {100 * (one / two - 1):+.0f} %' if two else ''
 
 
 def _title(name: str) -> str:

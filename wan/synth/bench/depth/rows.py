@@ -90,6 +90,12 @@ CANDIDATES: dict[str, tuple[Row, ...]] = {
     'best': tuple(BESTS.values()),
     'sdedit': tuple(SAMPLED.values()),
 }
+# What a user without a mask of the product gets.
+FOUND = tuple(
+    variant(row, f'found_{row.name}', f'{row.title}, mask found',
+            mask='velocity') for row in (
+        TEXT, BANK[.5, 2.], BESTS['flat'], BESTS['turning'],
+        SAMPLED['turning', .3, True]))
 CHOICES = (*PASTED.values(), TEXT, *(
     row for rows in CANDIDATES.values() for row in rows))
 QUICK: tuple[Row, ...] = tuple(
@@ -99,4 +105,4 @@ QUICK: tuple[Row, ...] = tuple(
                 SAMPLED['turning', .5, True]))
 DEPTH_SETS: dict[str, tuple[Row, ...]] = {
     'main': MAIN, 'bounds': BOUNDS, 'choices': CHOICES, 'quick': QUICK,
-    **CANDIDATES}
+    'found': FOUND, **CANDIDATES}
