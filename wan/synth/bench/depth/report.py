@@ -17,7 +17,7 @@ from .rows import MAIN
 # Column: (heading, digits, which way is better).
 MEASURES = {
     'product_error': ('product error', 3, '↓'),
-    'phase_free': ('phase-free', 3, '↓'), 'structure': ('structure', 2, '↑'),
+    'phase_free': ('phase-free', 3, '↓'), 'structure': ('structure', 3, '↑'),
     'light_error': ('light', 3, '↓'),
     'occlusion_error': ('occlusion', 3, '↓'),
     'background_psnr': ('background', 1, '↑'), 'motion': ('motion', 2, '→ 1'),
