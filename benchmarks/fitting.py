@@ -65,7 +65,7 @@ def rms(x: torch.Tensor) -> float:
 def edits(pipe: WanPVTT, pairs: int) -> Iterator[tuple[dict, torch.Tensor]]:
     r"""What is measured of the best recipe's edits, and the edits."""
     for number in range(pairs):
-        editor = PairEditor(pipe, make_pair(number))
+        editor = PairEditor(lambda: pipe, make_pair(number))
         video = editor.run(BEST, 'right')
         yield editor.measure(video), video
 

@@ -21,12 +21,12 @@ def pipe():
     (0, 'full', True), (1, 'hidden', False), (2, 'full', False),
     (3, 'hidden', True)])
 def test_the_product_is_found(pipe, number, caption, named):
-    editor = PairEditor(pipe, make_pair(number))
+    editor = PairEditor(lambda: pipe, make_pair(number))
     scene = editor.scenes[caption]
     with torch.no_grad():
         mask = pipe.find(
             scene if named else replace(scene, words={}),
             pipe.conditions(scene), editor.progress)
     found, true = (mask_to_latent(m, scene.latent.shape)
-                   for m in (mask, editor.regions[1]))
+                   for m in (mask, editor.answer.old))
     assert (found * true).sum() > .85 * torch.maximum(found, true).sum()

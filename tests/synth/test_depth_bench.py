@@ -1,16 +1,42 @@
-r"""The benchmark in depth: pairs, measures against closed cases, its table."""
+r"""The benchmark in depth: pairs, measures against closed cases, its rows."""
+import csv
 from dataclasses import replace
 
 import pytest
 import torch
 
-from wan.synth.bench.depth import __main__ as program
-from wan.synth.bench.depth.measures import Answer, light_error, measure_depth
+from wan.edit_config import EditConfig
+from wan.product.collage import PASTES
+from wan.refdrop.config import RefConfig
+from wan.synth.bench import __main__ as command
+from wan.synth.bench import run as running
+from wan.synth.bench.depth.measures import light_error, turn_is_right
 from wan.synth.bench.depth.pairs import PHOTOS, make_depth_pair
-from wan.synth.bench.depth.report import table, turn_is_right
-from wan.synth.bench.depth.rows import BOUNDS
+from wan.synth.bench.depth.report import write_depth_table
+from wan.synth.bench.depth.rows import (
+    BANK,
+    BESTS,
+    BOUNDS,
+    CHOICES,
+    DEPTH_SETS,
+    FLAT,
+    MAIN,
+    PASTED,
+    QUICK,
+    SAMPLED,
+    TEXT,
+    taken_as,
+    variant,
+)
+from wan.synth.bench.edit import ELSEWHERE, PairEditor, weighed
 from wan.synth.bench.pairs import SEEDS
+from wan.synth.bench.run import run
+from wan.synth.bench.store import Setup
+from wan.synth.bench.velocities import held_outside
+from wan.synth.bench.worlds import WORLDS
 from wan.synth.depth import DepthMotion, Thing
+from wan.synth.judge import DEPTH_LABELS, Judge
+from wan.utils.flags import names
 
 PAIR = make_depth_pair(3, SEEDS['tune'], 64, 5)
 
@@ -19,7 +45,7 @@ PAIR = make_depth_pair(3, SEEDS['tune'], 64, 5)
 def answer():
     room = replace(PAIR.clip.room, things=(Thing('ball', 'navy', .1, .8, .2),))
     clip = replace(PAIR.clip, room=room, motion=DepthMotion(turn=.6))
-    return Answer.of(replace(PAIR, clip=clip))
+    return replace(PAIR, clip=clip).answer()
 
 
 def test_pairs_are_fair():
@@ -38,6 +64,8 @@ def test_pairs_are_fair():
         assert abs(pair.stands[0][0].yaw - yaw) < .18
     assert [len(PAIR.photos(kind)) for kind in PHOTOS[:2]] == [1, 1]
     assert len(PAIR.photos('views')) in (3, 4)
+    assert PAIR.angles('any') == [0.]
+    assert len(set(PAIR.angles('views'))) == len(PAIR.photos('views'))
 
 
 def test_prompts_hide_the_appearance():
@@ -48,19 +76,20 @@ def test_prompts_hide_the_appearance():
 
 
 def test_the_truth_is_right_and_a_copy_is_not(answer):
-    right = measure_depth(answer.truth, answer)
+    right = answer.measure(answer.truth)
     for name in ('product_error', 'phase_free', 'light_error',
-                 'occlusion_error'):
+                 'occlusion_error', 'checkerboard'):
         assert right[name] == 0
     assert right['structure'] == pytest.approx(1)
     assert right['motion'] == 1
-    copy = measure_depth(answer.source, answer)
+    assert right.get('turn_right', 1.) == 1
+    copy = answer.measure(answer.source)
     assert copy['product_error'] > .1
     assert copy['occlusion_error'] < .1
 
 
 def test_a_skin_turned_about_its_body_is_phase_free(answer):
-    found = measure_depth(answer.shifted[6], answer)
+    found = answer.measure(answer.shifted[6])
     assert found['phase_free'] == 0 < found['product_error']
 
 
@@ -73,40 +102,219 @@ def test_light_is_what_is_slow(answer):
 
 def test_what_stands_in_front_counts(answer):
     painted = torch.where(answer.hidden > .5, 1., answer.truth)
-    assert measure_depth(painted, answer)['occlusion_error'] > .2
+    assert answer.measure(painted)['occlusion_error'] > .2
 
 
 @pytest.mark.parametrize('turn, right', [(.1, True), (.119, True),
                                          (.13, False), (0., False)])
 def test_a_turn_within_a_fifth_is_right(turn, right):
-    assert turn_is_right({'turn': turn, 'true_turn': .1}) == right
+    assert turn_is_right(turn, .1) == right
 
 
-def test_rows_run_and_the_table_tells_them(tmp_path, monkeypatch):
-    monkeypatch.setattr(program, 'make_depth_pair',
-                        lambda number, seeds: PAIR)
-    args = ['--pairs', '1', '--photos', 'anchored', '--out', str(tmp_path)]
-    assert program.main(args) == 0
-    first = (tmp_path / 'results.csv').read_bytes()
+def test_rows_can_be_named():
+    rows = {row.name for part in DEPTH_SETS.values() for row in part}
+    assert len(rows) == len({
+        row.key() for part in DEPTH_SETS.values() for row in part
+        if part is not QUICK})
+    assert not any(',' in name for name in rows) and len(MAIN) <= 10
+    assert {row.name for row in QUICK} <= rows
+    assert len({row.name for row in CHOICES}) == len(CHOICES)
+    assert {row.edit.collage for row in PASTED.values()} == {*PASTES}
+
+
+def test_a_row_is_a_change_of_settings():
+    row = variant(BESTS['flat'], 'x', 'y', collage='turning', ref_c=(.1,),
+                  caption='full')
+    assert (row.edit.collage, row.ref.ref_c, row.caption) == (
+        'turning', (.1,), 'full')
+    assert replace(row, name=BESTS['flat'].name, title=BESTS['flat'].title,
+                   edit=BESTS['flat'].edit, ref=BESTS['flat'].ref,
+                   caption='hidden') == BESTS['flat']
+    with pytest.raises(TypeError):
+        variant(TEXT, 'x', 'y', colour='red')
+
+
+def test_rows_that_read_a_photo_are_run_as_it_is_taken():
+    rows = taken_as((TEXT, FLAT), ('any', 'views'))
+    assert [(row.name, row.taken) for row in rows] == [
+        ('text', ''), ('paste.any', 'any'), ('paste.views', 'views')]
+    assert len({row.key() for row in rows}) == 3
+
+
+def test_levels_are_sigmas():
+    for (_, level, _), row in SAMPLED.items():
+        sigmas = row.edit.sigmas
+        assert sigmas[0].item() == pytest.approx(level, abs=.01)
+        assert len(sigmas) == 11
+
+
+def test_views_share_the_weight():
+    ref = RefConfig(ref_c=(.6,))
+    assert weighed(ref, 1) is ref
+    assert weighed(ref, 3).ref_c == pytest.approx((.2,) * 3)
+    joint = RefConfig(ref_c=(1.,), ref_gate='joint')
+    assert weighed(joint, 3) is joint
+
+
+def test_outside_a_latent_goes_straight_back():
+    goal, noise = torch.rand(2, 2, 1, 3, 4)
+    cells = torch.zeros(1, 3, 4)
+    cells[:, :, 2:] = 1
+
+    def one(latents, t):
+        return {name: torch.ones_like(x) for name, x in latents.items()}
+
+    v = held_outside(one, goal, cells, 1000.)
+    found = v({'pt': .4 * goal + .6 * noise}, 600.)['pt']
+    assert torch.allclose(found[..., :2], (noise - goal)[..., :2], atol=1e-6)
+    assert (found[..., 2:] == 1).all()
+
+
+@pytest.fixture(scope='module')
+def editor(checkpoint):
+    return PairEditor(lambda: running._pipeline(checkpoint), PAIR)
+
+
+def short(row, taken='anchored'):
+    row = variant(row, row.name, row.title, sample_steps=3 if
+                  row.kind == 'edit' else row.edit.sample_steps // 5)
+    return taken_as([row], [taken])[0]
+
+
+def test_what_needs_no_model_loads_none():
+    def fail():
+        raise AssertionError('The model was loaded.')
+
+    free = PairEditor(fail, PAIR)
+    for row in taken_as(BOUNDS, PHOTOS):
+        video = free.run(row, row.photos[0])
+        assert video.shape == free.source.shape
+        assert free.measure(row, video)['evaluations'] == 0
+    assert torch.equal(free.run(BOUNDS[1], 'none'), free.truth)
+
+
+@pytest.mark.parametrize('kind', PASTES)
+def test_an_edit_starts_from_the_collage_of_its_paste(editor, kind):
+    region, goal = editor.place(short(SAMPLED[kind, .5, False]), 'right')
+    paste = editor.run(taken_as([PASTED[kind]], ['anchored'])[0], 'right')
+    encoded = editor.pipe.encode_video(paste, editor.progress)
+    inside = region.cells > 0
+    assert torch.allclose(goal[:, inside], encoded[:, inside])
+    template = editor.scenes['hidden'].latent
+    assert torch.equal(goal[:, ~inside], template[:, ~inside])
+
+
+def test_sampling_inside_keeps_what_is_outside(editor, monkeypatch):
+    latents = []
+    edit = editor.pipe.edit
+
+    def spy(*args, **options):
+        latents.append(edit(*args, **options))
+        return latents[-1]
+
+    monkeypatch.setattr(editor.pipe, 'edit', spy)
+    row = short(SAMPLED['flat', .5, True])
+    right, wrong = (editor.run(row, photo) for photo in row.photos)
+    assert not torch.equal(right, wrong)
+    region, goal = editor.place(row, 'wrong')
+    kept = region.cells == 0
+    assert kept.any() and torch.allclose(
+        latents[1][:, kept], goal[:, kept], atol=1e-5)
+    assert not torch.allclose(latents[1][:, ~kept], goal[:, ~kept], atol=1e-2)
+
+
+def test_all_views_are_read(editor):
+    row = short(BANK[.5, 2.], 'views')
+    assert len(editor.products(row, 'right')) == len(PAIR.photos('views'))
+    one = replace(row, taken='any')
+    assert not torch.equal(editor.run(row, 'right'),
+                           editor.run(one, 'right'))
+
+
+def test_the_judge_knows_solids(tmp_path):
+    with torch.random.fork_rng():
+        Judge(DEPTH_LABELS).save(tmp_path / 'judge.safetensors')
+    setup = Setup(None, tmp_path, 'tune', 128, 5,
+                  tmp_path / 'judge.safetensors', 'depth')
+    found = run([BOUNDS[0]], setup, 1)['copy'][0, 'none']
+    assert {found[f'judge_{name}'] for name in DEPTH_LABELS} <= {0., 1.}
+
+
+@pytest.fixture
+def small(monkeypatch, tmp_path):
+    r"""The command in one process, with small clips and no judge, which
+    reads large ones."""
+    monkeypatch.setattr(
+        command, 'run', lambda rows, setup, pairs, _: run(rows, setup, pairs))
+    monkeypatch.setitem(WORLDS, 'depth', WORLDS['depth']._replace(
+        size=64, frames=5, judge=tmp_path / 'no judge',
+        checkpoint=tmp_path / 'no checkpoint'))
+    return ['--out', str(tmp_path / 'out'), '--work', str(tmp_path / 'work')]
+
+
+def test_a_quick_look(small, checkpoint, tmp_path):
+    out = tmp_path / 'out'
+    assert command.main([
+        *small, '--depth', 'quick', '--ckpt_dir', str(checkpoint),
+        '--photos', 'views']) == 0
+    assert sorted(path.name for path in out.iterdir()) == [
+        'all.jpg', 'pair-0.jpg', 'pair-1.jpg', 'results.csv', 'table.md']
+    rows = taken_as(QUICK, ('views',))
+    text = (out / 'table.md').read_text()
+    assert '## Photo: views' in text and '## Photo: any' not in text
+    assert all(f'`{row.name}`' in text for row in rows)
+    assert '| minus `turning.views` |' in text and 'judge' not in text
+    with (out / 'results.csv').open(newline='') as file:
+        lines = list(csv.DictReader(file))
+    assert len(lines) == sum(2 * len(row.photos) for row in rows)
+    # Once more, from what was kept: nothing is run.
+    files = [path.read_bytes() for path in (tmp_path / 'work').glob('*.jsonl')]
+    setup = Setup(checkpoint, tmp_path / 'work', 'test', 64, 5, None, 'depth')
+    assert run(rows, setup, 2) and files == [
+        path.read_bytes() for path in (tmp_path / 'work').glob('*.jsonl')]
+
+
+def test_the_bounds_need_no_checkpoint(small, capsys, tmp_path):
+    assert command.main([
+        *small, '--depth', 'bounds', '--pairs', '1', '--photos', 'any',
+        '--against', 'upright.any']) == 0
+    assert '| minus `upright.any` |' in (
+        tmp_path / 'out' / 'table.md').read_text()
+    assert command.main([*small, '--depth', 'text', '--pairs', '1']) == 2
+    assert '--ckpt_dir names another' in capsys.readouterr().err
+
+
+@pytest.mark.parametrize('flags, message', [
+    (['--depth', 'worst'], "'worst'"),
+    (['--depth', 'bounds', '--photos', 'front'], 'invalid choice'),
+    (['--depth', 'bounds', '--against', 'best_flat'], "has 'best_flat'"),
+    (['--depth', '--native'], 'not allowed with'),
+    (['--photos', 'any'], '--photos is of --depth alone'),
+    (['--native', '--against', 'copy'], '--against is of --depth alone'),
+])
+def test_bad_flags(capsys, flags, message):
+    assert command.main(flags) == 2
+    assert message in capsys.readouterr().err.strip().splitlines()[-1]
+
+
+def test_a_table_of_results_with_gaps(tmp_path):
+    r"""Nothing stands in front in pair 1, and only 0 shows its turn."""
+    rows, results = taken_as((FLAT, PASTED['turning']), ('any',)), {}
+    for row, error in zip(rows, (.3, .2), strict=True):
+        results[row.name] = {
+            (pair, photo): {'product_error': error + .1 * pair + add}
+            for pair in (0, 1) for photo, add in (('right', 0), ('wrong', .5))}
+        results[row.name][0, 'right'] |= {
+            'occlusion_error': error / 2, 'turn_right': 1.}
+    setup = Setup(None, tmp_path, 'tune', world='depth')
+    write_depth_table(tmp_path / 'table.md', rows, results, setup, 2)
     text = (tmp_path / 'table.md').read_text()
-    for bound in BOUNDS:
-        assert bound.title in text
-    monkeypatch.setattr(program, 'results', None)  # what is there is kept
-    assert program.main(args) == 0
-    assert (tmp_path / 'results.csv').read_bytes() == first
-    assert (tmp_path / 'table.md').read_text() == text
+    assert '| 0.350 | 0.150 | 1 of 1 | +0.500 [+0.500, +0.500] |' in text
+    assert '| `turning.any` | -0.100 [-0.100, -0.100], -29 % | ' \
+        '-0.050 [-0.050, -0.050] |' in text
+    assert '| `paste.any` | +0.100 [+0.100, +0.100], +40 % |' in text
+    assert 'background' not in text.partition('##')[2]
 
 
-def test_no_pairs_are_refused(tmp_path, capsys):
-    assert program.main(['--pairs', '0', '--out', str(tmp_path)]) == 2
-    assert '--pairs is 0, allowed is 1 or more.' in capsys.readouterr().err
-
-
-def test_a_table_of_results_with_gaps():
-    line = {'photo': 'any', 'pair': 0, 'true_turn': 0., 'turn': 0.}
-    values = dict.fromkeys((
-        'product_error', 'phase_free', 'structure', 'light_error',
-        'background_psnr', 'motion'), .5)
-    lines = [line | values | {'row': bound.name, 'which': which}
-             for bound in BOUNDS for which in ('right', 'wrong')]
-    assert '+0.000 [+0.000, +0.000]' in table(lines, 'tune')
+def test_settings_that_do_not_move_a_collage_share_it():
+    assert {*ELSEWHERE} <= {*names(EditConfig)}

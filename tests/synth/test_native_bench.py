@@ -43,7 +43,8 @@ def short(row):
 @pytest.fixture(scope='module')
 def editor():
     pipe = running._pipeline(Path(embedded_checkpoint()))
-    return NativeEditor(pipe, make_native_pair(PAIR, TUNE_SEEDS, 288, 6))
+    return NativeEditor(
+        lambda: pipe, make_native_pair(PAIR, TUNE_SEEDS, 288, 6))
 
 
 def test_a_window_shows_a_small_product_better(editor):
@@ -52,7 +53,7 @@ def test_a_window_shows_a_small_product_better(editor):
         video = editor.run(row, 'right')
         assert video.shape == editor.source.shape
         errors[row.name] = product_error(
-            video, editor.truth, editor.regions[0])
+            video, editor.truth, editor.answer.new)
     assert errors[GIVEN.name] < 0.9 * errors[WHOLE.name]
 
 
@@ -80,7 +81,7 @@ def test_bounds_are_bounds(editor):
     paste, whole, window = (
         editor.run(row, 'right') for row in (
             PASTE, CEILING, replace(CEILING, sight='window')))
-    errors = [product_error(video, editor.truth, editor.regions[0])
+    errors = [product_error(video, editor.truth, editor.answer.new)
               for video in (whole, window)]
     assert errors[1] < errors[0] < 0.2
     assert (paste == editor.source).float().mean() > 0.8
@@ -145,8 +146,8 @@ def test_lengths_that_do_not_fit(frames, tmp_path, checkpoint):
 
 
 def test_facts_tell_native_from_square(tmp_path, checkpoint):
-    square, native = (Setup(checkpoint, tmp_path, native=native)
-                      for native in (False, True))
+    square, native = (Setup(checkpoint, tmp_path, world=world)
+                      for world in ('flat', 'native'))
     assert square.facts['sources'] != native.facts['sources']
     assert square.pair(1) != native.pair(1)
 

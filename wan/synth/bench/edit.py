@@ -1,129 +1,83 @@
 r"""Running a row on a pair, what rows have in common computed once."""
-import hashlib
-from collections.abc import Callable, Mapping
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from wan.conditioning import Condition
+from wan.edit_config import EditConfig
 from wan.edit_steps import EDITED, EditSteps, Scene, pastes
 from wan.product.collage import collage
 from wan.product.masks import Region, composite
 from wan.product.photo import Product
+from wan.refdrop.config import RefConfig
 from wan.sparse import Sparse
 from wan.utils.progress import Progress
-from wan.velocity import Slots, Velocity
 
-from ..render import render_background, render_clip, visible_mask
+from .answer import Answer, Question
 from .attempt import AttemptSlots
-from .measures import measure, overlap
-from .pairs import CAPTIONS, Pair
-from .rows import Row
+from .measures import overlap
+from .rows import CAPTIONS, Row
+from .velocities import counted, held_outside, remembered
 
-
-def remembered(
-    v: Velocity,
-    conditions: Mapping[str, Condition],
-    slots: Slots | None,
-    answers: dict[bytes, Tensor],
-) -> Velocity:
-    r"""A velocity that keeps what was answered without a reference.
-
-    It depends on latent, timestep and condition alone. An editing step asks
-    for the source's velocity at the same noise in every row: it is computed
-    once. An answer from memory is the one that was computed, bit for bit.
-
-    Args:
-        v: what is asked.
-        conditions: of each branch.
-        slots: the reference that `v` reads.
-        answers: the memory, shared by all of one pair's edits.
-    """
-    digests = {name: _digest(*condition.text.blocks[0])
-               for name, condition in conditions.items()}
-
-    def ask(latents, t):
-        keys = {
-            name: _digest(latent, torch.tensor(t)) + digests[name]
-            for name, latent in latents.items()
-            if slots is None or not slots.reads(name, t)}
-        missing = {key: name for name, key in reversed(keys.items())
-                   if key not in answers}
-        wanted = {name: latent for name, latent in latents.items()
-                  if name not in keys or missing.get(keys[name]) == name}
-        out = v(wanted, t) if wanted else {}
-        answers.update({key: out[name] for key, name in missing.items()})
-        return {name: answers[keys[name]] if name in keys else out[name]
-                for name in latents}
-
-    return ask
-
-
-def counted(
-    v: Velocity, weights: Mapping[str, float], add: Callable[[float], None]
-) -> Velocity:
-    r"""A velocity that tells what each step costs.
-
-    Args:
-        weights: of each branch, its share of an evaluation of all tokens.
-        add: is told the sum over the branches that were asked for.
-    """
-
-    def ask(latents, t):
-        add(sum(weights[name] for name in latents))
-        return v(latents, t)
-
-    return ask
-
-
-def _digest(*tensors: Tensor) -> bytes:
-    digest = hashlib.sha256()
-    for tensor in tensors:
-        digest.update(str(tuple(tensor.shape)).encode())
-        digest.update(tensor.float().cpu().contiguous().numpy())
-    return digest.digest()
+# What decides where an edit is and what it is pulled to is all of its
+# settings but these; of some of them only whether it is pulled to a collage.
+ELSEWHERE = (
+    'edit_method', 'sample_steps', 'strength', 'sample_guide_scale',
+    'src_guide_scale', 'sample_shift', 'fg_zeta_scale', 'bg_zeta_scale',
+    'collage_zeta_scale', 'batch_branches', 'composite')
 
 
 class PairEditor:
     r"""All that the rows of one pair share, and their edits.
 
     Args:
-        pipe: the pipeline.
+        load: gives the pipeline; called once a row needs it.
         pair: the pair.
     """
 
-    def __init__(self, pipe: EditSteps, pair: Pair):
-        self.pipe, self.pair = pipe, pair
+    def __init__(self, load: Callable[[], EditSteps], pair: Question):
+        self.load, self.pair = load, pair
         self.progress = Progress()
         self.answers: dict[bytes, Tensor] = {}
         # Evaluations of all tokens that the last edit has cost.
         self.spent = 0.
         self.masks: dict[tuple, Tensor | None] = {}
         self.places: dict[tuple, tuple[Region, Tensor | None]] = {}
+        self.shown: dict[tuple[str, str], list[Product]] = {}
 
     @cached_property
+    def pipe(self) -> EditSteps:
+        return self.load()
+
+    @cached_property
+    def answer(self) -> Answer:
+        r"""What edits are held against."""
+        return self.pair.answer()
+
+    @property
     def source(self) -> Tensor:
         r"""The template, [3, T, H, W] in [-1, 1]."""
-        return render_clip(self.pair.clip)
+        return self.answer.source
 
-    @cached_property
+    @property
     def truth(self) -> Tensor:
         r"""What a perfect edit shows, like `source`."""
-        return render_clip(self.pair.truth)
+        return self.answer.truth
 
-    @cached_property
-    def regions(self) -> tuple[Tensor, Tensor, Tensor]:
-        r"""Masks [T, H, W] of the new and old product, and the scene alone."""
-        return (visible_mask(self.pair.truth), visible_mask(self.pair.clip),
-                render_background(self.pair.clip))
+    @property
+    def size(self) -> tuple[int, int]:
+        r"""(width, height) of a frame."""
+        return self.source.shape[3], self.source.shape[2]
 
-    @cached_property
-    def photos(self) -> dict[str, Product]:
-        r"""The right and the wrong product's photo."""
-        return {which: Product(self.pair.photo(which))
-                for which in ('right', 'wrong')}
+    def products(self, row: Row, photo: str) -> list[Product]:
+        r"""The 'right' or the 'wrong' product's photos, as the row's are."""
+        key = row.taken, photo
+        if key not in self.shown:
+            self.shown[key] = [
+                Product(picture) for picture in self.pair.photos(*key)]
+        return self.shown[key]
 
     @cached_property
     def scenes(self) -> dict[str, Scene]:
@@ -151,16 +105,14 @@ class PairEditor:
             photo: 'right' or 'wrong'; 'none' if the row reads none.
         """
         self.spent = 0.
-        if row.kind == 'copy':
-            return self.source
+        if row.kind in ('copy', 'truth'):
+            return self.source if row.kind == 'copy' else self.truth
         if row.kind in ('round_trip', 'ceiling'):
             latent = self.pipe.encode_video(self.truth, self.progress) \
                 if row.kind == 'ceiling' else self.scenes[row.caption].latent
             return self.pipe.decode(latent, self.progress)
         if row.kind == 'paste':
-            size = self.source.shape[3], self.source.shape[2]
-            return collage(self.source, self.regions[1],
-                           *self.photos[photo].fitted(size)).video
+            return self.pasted(row, photo)
         with self.pipe.on_device(self.pipe.model, False):
             region, goal = self.place(row, photo)
             video = self.pipe.decode(
@@ -170,19 +122,24 @@ class PairEditor:
                 self.source.shape[1:]))
         return video
 
+    def pasted(self, row: Row, photo: str) -> Tensor:
+        r"""The row's collage alone."""
+        product = self.products(row, photo)[0].fitted(self.size)
+        return collage(
+            self.source, self.answer.old, *product, row.edit.collage,
+            self.pair.anchor, self.answer.stand).video
+
     def measure(self, row: Row, video: Tensor) -> dict[str, float]:
-        r"""The benchmark's measures of the row's last edit, and its cost."""
-        new, old, background = self.regions
-        values = measure(
-            video, self.truth, self.source, new, old, background)
-        return values | self.found(row) | {'evaluations': self.spent}
+        r"""The world's measures of the row's last edit, and its cost."""
+        return self.answer.measure(video) | self.found(row) | {
+            'evaluations': self.spent}
 
     def found(self, row: Row) -> dict[str, float]:
         r"""`iou` of the row's mask with the true one, if it was looked for."""
         if row.mask not in ('velocity', 'words'):
             return {}
         with self.pipe.on_device(self.pipe.model, False), torch.no_grad():
-            return {'iou': overlap(self.mask(row), self.regions[1])}
+            return {'iou': overlap(self.mask(row), self.answer.old)}
 
     def place(
         self, row: Row, photo: str
@@ -190,21 +147,26 @@ class PairEditor:
         r"""The row's region, and the latent it is pulled to inside."""
         if row.mask == 'none':
             return None, None
-        pasted = row.ref is not None and pastes(
-            row.edit, [self.photos[photo]], masked=True)
+        edit, products = row.edit, []
+        if row.kind == 'resample':  # what starts from the collage has one
+            edit = replace(edit, edit_method='flowalign')
+        if row.ref is not None and pastes(
+                edit, self.products(row, photo), masked=True):
+            products = self.products(row, photo)
         # A given mask does not depend on the prompts.
-        key = (row.mask, row.edit.mask_grow, pasted and photo,
+        key = (row.mask, _placing(edit),
+               bool(products) and (row.taken, photo),
                row.mask == 'true' or row.caption)
         if key not in self.places:
             self.places[key] = self.pipe.place(
-                self.scenes[row.caption], self.mask(row), row.edit,
-                [self.photos[photo]] if pasted else [], self.progress)
+                self.scenes[row.caption], self.mask(row), edit, products,
+                self.progress)
         return self.places[key]
 
     def mask(self, row: Row) -> Tensor | None:
         r"""The old product's mask [T, H, W], given or found."""
         if row.mask == 'true':
-            return self.regions[1]
+            return self.answer.old
         key = row.mask, row.caption
         if key not in self.masks:
             scene = self.scenes[row.caption]
@@ -220,16 +182,17 @@ class PairEditor:
         scene, slots = self.scenes[row.caption], None
         conditions = self.pipe.conditions(scene)
         if row.kind == 'attempt':
-            size = self.source.shape[3], self.source.shape[2]
             slots = AttemptSlots.of(
-                self.pipe, self.photos[photo].fitted(size)[0],
+                self.pipe, self.products(row, photo)[0].fitted(self.size)[0],
                 conditions('target'), *row.ref.ref_c)
         elif row.ref is not None and row.ref.reads(
                 len(self.pipe.model.blocks), len(row.edit.sigmas) - 1):
+            products = self.products(row, photo)
+            ref = weighed(row.ref, len(products))
             photos = self.pipe.encode_photos(
-                scene, [self.photos[photo]], row.ref, self.progress)
+                scene, products, ref, self.progress)
             slots = self.pipe.remember(
-                scene, photos, conditions, row.edit, row.ref, region,
+                scene, photos, conditions, row.edit, ref, region,
                 self.progress)
         branches = conditions.of_branches(row.edit.edit_method)
         inside = row.sparse.inside(region, self.pipe.patch_size)
@@ -247,6 +210,22 @@ class PairEditor:
         denoiser = self.pipe.denoiser
         v = row.step_cache.of(
             v, denoiser, lead, denoiser.timestep(last), slots)
+        if row.kind == 'resample':
+            scene = replace(scene, latent=goal)
+            v = held_outside(v, goal, region.cells, denoiser.timestep(1.))
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)
+
+
+def weighed(ref: RefConfig, photos: int) -> RefConfig:
+    r"""One c for each photo, of which the sum is that of one photo."""
+    if ref.joint or len(ref.ref_c) == photos:
+        return ref
+    return replace(ref, ref_c=(sum(ref.ref_c) / photos,) * photos)
+
+
+def _placing(edit: EditConfig) -> tuple:
+    r"""The settings that `EditSteps.place` depends on."""
+    return tuple(value for name, value in asdict(edit).items()
+                 if name not in ELSEWHERE)

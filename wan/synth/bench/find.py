@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 from wan.utils.progress import progress
 
-from .pairs import CAPTIONS
-from .rows import Row
+from .rows import CAPTIONS, Row
 from .run import find
 from .stats import bootstrap
 from .store import Setup

@@ -1,4 +1,5 @@
 r"""Running a row on a native pair."""
+from collections.abc import Callable
 from functools import cached_property
 
 import torch
@@ -30,8 +31,8 @@ AGREEING = 0.3
 class NativeEditor(PairEditor):
     r"""All that the rows of one native pair share, and their edits."""
 
-    def __init__(self, pipe: EditSteps, pair: Pair):
-        super().__init__(pipe, pair)
+    def __init__(self, load: Callable[[], EditSteps], pair: Pair):
+        super().__init__(load, pair)
         self.results: dict[tuple, tuple[Tensor, PVTTResult]] = {}
         self.found: dict[tuple, Tensor | None] = {}
 
@@ -84,8 +85,7 @@ class NativeEditor(PairEditor):
         used, window = None, 1.
         if row.kind == 'edit':
             used, window = self.mask(row), self.view(row).share
-        return measure_native(
-            video, self.truth, self.source, self.regions, used, window)
+        return measure_native(video, self.answer, used, window)
 
     def view(self, row: NativeRow) -> View:
         r"""What the model sees in a row."""
@@ -100,7 +100,7 @@ class NativeEditor(PairEditor):
     def mask(self, row: NativeRow) -> Tensor | None:
         r"""[T, h, w] of the whole template; None where nothing tells."""
         if row.mask == 'true':
-            return self.regions[1]
+            return self.answer.old
         first = self.first
         if row.mask == 'found' or first is None:
             return first
@@ -112,7 +112,7 @@ class NativeEditor(PairEditor):
     @cached_property
     def coarse(self) -> Tensor:
         r"""The true mask [T, h, w], small."""
-        return resized(self.regions[1], coarse_size(self.frame))
+        return resized(self.answer.old, coarse_size(self.frame))
 
     def located(self, view: View) -> Tensor | None:
         r"""The mask that is found in a view, small, of the whole template."""
@@ -143,7 +143,7 @@ class NativeEditor(PairEditor):
                 mask = (self.seen(mask[None], view, 0.)[0] > 0.5).float()
                 mask = mask if mask.any() else None
             self.results[key] = clip, self.pipe.generate(
-                clip, [self.photos[photo]], edit=row.edit, ref=row.ref,
+                clip, self.products(row, photo), edit=row.edit, ref=row.ref,
                 src_mask=mask, use_mask=mask is not None, round_trip=False,
                 **self.texts)
         return self.results[key]

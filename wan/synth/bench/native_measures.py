@@ -5,7 +5,8 @@ from torch import Tensor
 from wan.product.view import resized
 from wan.windows import TIME_STRIDE, WindowConfig
 
-from .measures import edit_region, measure
+from .answer import Answer
+from .measures import edit_region
 
 # Of the embedded model; longer clips are edited in these.
 WINDOWS = WindowConfig(17, 8)
@@ -13,17 +14,14 @@ WINDOWS = WindowConfig(17, 8)
 
 def measure_native(
     edited: Tensor,
-    truth: Tensor,
-    source: Tensor,
-    regions: tuple[Tensor, Tensor, Tensor],
+    answer: Answer,
     used: Tensor | None,
     window: float,
 ) -> dict[str, float]:
     r"""The measures of `measure`, and those of native edits.
 
     Args:
-        edited, truth, source: see `measure`.
-        regions: new mask, old mask and background, see `measure`.
+        edited, answer: see `Answer`.
         used: [T, h, w] of the whole frame, the mask that was used; None
             where there was none.
         window: share of the frame that the model saw.
@@ -37,16 +35,17 @@ def measure_native(
         share: of the frame that the template's product covers.
         window: as given.
     """
-    new, old, background = regions
-    region = edit_region(truth, source, background, new, old) > 0
+    source, new, old = answer.source, answer.new, answer.old
+    region = edit_region(
+        answer.truth, source, answer.background, new, old) > 0
     changed = (edited != source).any(0)
     found = 1. if used is None else iou(torch.cat([
         resized(frame[None], old.shape[:0:-1]) for frame in used]), old)
     return {
-        **measure(edited, truth, source, *regions),
+        **answer.measure(edited),
         'touched': changed[~region].float().mean().item(),
         'found_iou': found,
-        'seam': seam(edited, truth, new),
+        'seam': seam(edited, answer.truth, new),
         'share': old.mean().item(),
         'window': window,
     }

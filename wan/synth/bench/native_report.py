@@ -7,7 +7,6 @@ import torch
 from wan.product.photo import Product
 from wan.utils.record import atomic_write
 
-from ..render import render_clip
 from .native_rows import PASTE, WHOLE, NativeRow
 from .pairs import same_shape
 from .report import SEED, cell, middle, save_sheet
@@ -111,8 +110,9 @@ def write_native_sheet(
     for number in range(count):
         pair = setup.pair(number)
         photo = Product(pair.photo('right')).fitted(pair.clip.shape[::-1])[0]
-        shown = {'template': render_clip(pair.clip), 'photo': photo,
-                 'truth': render_clip(pair.truth)}
+        answer = pair.answer()
+        shown = {'template': answer.source, 'photo': photo,
+                 'truth': answer.truth}
         shown |= {row.title: read_strip(setup.strip_file(
             row, number, row.photos[0])) for row in rows}
         for label, clip in shown.items():

@@ -7,7 +7,12 @@ from PIL import Image
 
 from .. import captions
 from ..native import HEIGHT, sample_native
-from ..render import render_photo
+from ..render import (
+    render_background,
+    render_clip,
+    render_photo,
+    visible_mask,
+)
 from ..sampling import (
     TEST_SEEDS,
     TUNE_SEEDS,
@@ -17,10 +22,10 @@ from ..sampling import (
 )
 from ..scene import PRODUCT_COLOURS, Article, Clip, Pose, swap
 from ..shapes import SHAPES
+from .answer import Answer
 
 # Settings are chosen on the one and reported on the other.
 SEEDS = {'test': TEST_SEEDS, 'tune': TUNE_SEEDS}
-CAPTIONS = ('full', 'hidden')
 
 
 @dataclass(frozen=True)
@@ -41,10 +46,24 @@ class Pair:
     wrong: Article
     pose: Pose
 
+    # A flat product has one side.
+    anchor = None
+
     @property
     def truth(self) -> Clip:
         r"""What a perfect edit shows."""
         return swap(self.clip, self.product)
+
+    def answer(self) -> Answer:
+        r"""What edits are held against, rendered."""
+        return Answer(
+            render_clip(self.clip), render_clip(self.truth),
+            render_background(self.clip), visible_mask(self.clip),
+            visible_mask(self.truth))
+
+    def photos(self, taken: str, which: str) -> list[Image.Image]:
+        r"""The one `photo`, however it is to be taken."""
+        return [self.photo(which)]
 
     def photo(self, which: str) -> Image.Image:
         r"""RGBA photo of the 'right' or of the 'wrong' product."""

@@ -11,7 +11,6 @@ from wan.utils.compare import contact_sheet
 from wan.utils.record import atomic_write
 
 from ..captions import full_caption
-from ..render import render_clip
 from .pairs import Pair
 from .rows import BEST, MAIN, Row
 from .stats import Interval, paired, summary
@@ -217,8 +216,9 @@ def _clips(
     def photo(which):
         return Product(pair.photo(which)).fitted((setup.size, setup.size))[0]
 
-    clips = {'template': render_clip(pair.clip), 'photo': photo('right'),
-             'truth': render_clip(pair.truth)}
+    answer = pair.answer()
+    clips = {'template': answer.source, 'photo': photo('right'),
+             'truth': answer.truth}
     for row in rows:
         clips[row.title] = read_strip(
             setup.strip_file(row, number, row.photos[0]))

@@ -34,7 +34,11 @@ BEST_REF, BEST_EDIT = (
         (RefConfig(), ('ref_c', 'ref_t')),
         (EDIT, ('collage_zeta_scale', 'sample_guide_scale'))))
 
-KINDS = ('copy', 'round_trip', 'ceiling', 'paste', 'edit', 'attempt')
+KINDS = ('copy', 'round_trip', 'truth', 'ceiling', 'paste', 'edit',
+         'resample', 'attempt')
+# Those that need no model.
+BOUNDS = ('copy', 'truth', 'paste')
+CAPTIONS = ('full', 'hidden')
 FAMILIES = {
     'bound': 'no edit', 'paste': 'no model', 'text': 'text only',
     'attempt': 'public attempt', 'reference': 'with the photo'}
@@ -50,15 +54,19 @@ class Row:
         title: what it is, for readers.
         family: key of `FAMILIES`.
         kind: 'copy' of the template, its 'round_trip' through the VAE, the
-            'ceiling' (the truth's round trip), the photo's 'paste' (see
-            `collage`), an 'edit', or an 'attempt': the public one's way of
-            reading the photo, see `attempt`.
+            'truth' itself, the 'ceiling' (the truth's round trip), the
+            photo's 'paste' (see `collage`), an 'edit', a 'resample' (the
+            collage noised to the first sigma, and sampled from there inside
+            the mask alone), or an 'attempt': the public one's way of reading
+            the photo, see `attempt`.
         edit: of the loop.
         ref: of the photo; None edits by text alone.
         caption: 'full' or 'hidden', see `Pair.prompts`.
         mask: of the product: the 'true' one of the template, found by
             'velocity' or by 'words', or 'none'.
         sparse, step_cache: where, and in which steps, it is evaluated.
+        taken: how its photos were, of `bench.depth.pairs.PHOTOS`; '' where
+            there is one way, or where it reads none.
         control: whether it is run with the wrong photo too.
         against: the name of a row that it is compared with, pair by pair.
     """
@@ -72,13 +80,24 @@ class Row:
     mask: str = 'true'
     sparse: SparseConfig = DENSE
     step_cache: StepCacheConfig = NO_CACHE
+    taken: str = ''
     control: bool = True
     against: str = ''
 
     @property
+    def reads(self) -> bool:
+        r"""Whether it is shown a photo."""
+        return self.ref is not None or self.kind == 'paste'
+
+    @property
+    def needs_model(self) -> bool:
+        r"""Whether a checkpoint has a part in it."""
+        return self.kind not in BOUNDS
+
+    @property
     def photos(self) -> tuple[str, ...]:
         r"""The photos it is run with; 'wrong' is the control."""
-        if self.ref is None and self.kind != 'paste':
+        if not self.reads:
             return ('none',)
         return ('right', 'wrong') if self.control else ('right',)
 

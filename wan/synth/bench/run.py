@@ -4,7 +4,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ProcessPoolExecutor, as_completed
 from contextlib import ExitStack, contextmanager
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing import get_context
 from pathlib import Path
 
@@ -16,7 +16,6 @@ from wan.utils.record import atomic_write
 
 from ..judge import Judge, agreement
 from .edit import PairEditor
-from .native_edit import NativeEditor
 from .rows import Row
 from .store import (
     CONFIG,
@@ -28,6 +27,7 @@ from .store import (
     read_results,
     strip,
 )
+from .worlds import WORLDS
 
 Task = tuple[int, Row, str]  # pair number, row, photo
 
@@ -88,7 +88,7 @@ def answer(setup: Setup, task: Task) -> dict[str, float]:
             ) from error
         values = editor.measure(row, video)
         if setup.judge is not None:
-            verdict = _judge(setup.judge).verdicts(video)
+            verdict = _judge(setup.judge, setup.world).verdicts(video)
             values |= {f'judge_{name}': float(agrees) for name, agrees in
                        agreement(verdict, editor.pair.truth).items()}
     if number < SHOWN_PAIRS:
@@ -146,8 +146,8 @@ def _one_thread() -> Iterator[None]:
 @lru_cache(maxsize=1)
 def _editor(setup: Setup, number: int) -> PairEditor:
     r"""Kept while its pair's tasks last, with all that they share."""
-    kind = NativeEditor if setup.native else PairEditor
-    return kind(_pipeline(setup.ckpt_dir), setup.pair(number))
+    return setup.questions.editor(
+        partial(_pipeline, setup.ckpt_dir), setup.pair(number))
 
 
 @lru_cache(maxsize=1)
@@ -156,5 +156,5 @@ def _pipeline(ckpt_dir: Path) -> WanPVTT:
 
 
 @lru_cache(maxsize=1)
-def _judge(path: Path) -> Judge:
-    return Judge.load(path)
+def _judge(path: Path, world: str) -> Judge:
+    return Judge.load(path, WORLDS[world].labels)

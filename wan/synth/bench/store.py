@@ -24,19 +24,15 @@ from wan.utils.image import to_bytes, unit_range
 from wan.utils.record import atomic_write
 from wan.utils.sources import EDITING, source_digest
 
-from .pairs import SEEDS, Pair, make_native_pair, make_pair
+from .answer import Question
+from .pairs import SEEDS
 from .rows import Row
+from .worlds import WORLDS, World
 
 CONFIG = WAN_CONFIGS['t2v-tiny']
 RUNTIME = Runtime(device='cpu')
-# Sources that decide the clips and what is measured of an edit.
-WORLD = (
-    'synth/render', 'synth/scene', 'synth/sampling', 'synth/shapes',
-    'synth/surfaces', 'synth/drawing', 'synth/captions', 'synth/judge',
-    'synth/bench/edit', 'synth/bench/attempt', 'synth/bench/measures',
-    'synth/bench/pairs', 'synth/bench/silhouette')
-NATIVE_WORLD = (
-    'synth/native', 'synth/bench/native_edit', 'synth/bench/native_measures')
+# Of rows that need no model, what decides their pixels.
+PASTING = 'product', 'edit_config'
 # Pairs of which frames are kept, and how many.
 SHOWN_PAIRS, SHOWN_FRAMES = 4, 5
 
@@ -49,52 +45,68 @@ class Setup:
     r"""What all edits of a benchmark share.
 
     Args:
-        ckpt_dir: the checkpoint's folder.
+        ckpt_dir: the checkpoint's folder; None if no row needs it.
         work: where results are kept.
         seeds: key of `SEEDS`.
         size, frames: of the clips.
         judge: the judge's weights; None leaves its columns out.
-        native: the clips are native templates, of `size` rows.
+        world: key of `WORLDS`.
 
     Raises:
         ValueError: the checkpoint lacks files.
     """
-    ckpt_dir: Path
+    ckpt_dir: Path | None
     work: Path
     seeds: str = 'test'
     size: int = 128
     frames: int = 17
     judge: Path | None = None
-    native: bool = False
+    world: str = 'flat'
 
     def __post_init__(self):
-        check_checkpoint(self.ckpt_dir, CONFIG)
+        if self.ckpt_dir is not None:
+            check_checkpoint(self.ckpt_dir, CONFIG)
+
+    @property
+    def questions(self) -> World:
+        r"""Of the world."""
+        return WORLDS[self.world]
 
     @cached_property
     def facts(self) -> dict[str, object]:
-        r"""What results depend on besides their row."""
+        r"""What all results depend on besides their row."""
         return {
-            'checkpoint': _fingerprint(self.ckpt_dir),
             'judge': self.judge and _fingerprint(self.judge),
             'seeds': self.seeds, 'size': self.size, 'frames': self.frames,
-            'native': self.native,
-            'dtype': RUNTIME.resolved().dtype,
-            'sources': source_digest(
-                *EDITING, *WORLD, *NATIVE_WORLD * self.native)}
+            'world': self.world,
+            'sources': source_digest(*PASTING, *self.questions.sources)}
 
-    def pair(self, number: int) -> Pair:
+    @cached_property
+    def model_facts(self) -> dict[str, object]:
+        r"""And those of rows that need the model."""
+        return {
+            'checkpoint': _fingerprint(self.ckpt_dir),
+            'dtype': RUNTIME.resolved().dtype,
+            'editing': source_digest(*EDITING)}
+
+    def pair(self, number: int) -> Question:
         r"""The pair of a number."""
-        make = make_native_pair if self.native else make_pair
-        return make(number, SEEDS[self.seeds], self.size, self.frames)
+        return self.questions.make(
+            number, SEEDS[self.seeds], self.size, self.frames)
+
+    def key(self, row: Row) -> str:
+        r"""See `Row.key`."""
+        return row.key(**self.facts, **(
+            self.model_facts if row.needs_model else {}))
 
     def results_file(self, row: Row) -> Path:
         r"""Where the row's results are kept."""
-        return self.work / f'{row.key(**self.facts)}.jsonl'
+        return self.work / f'{self.key(row)}.jsonl'
 
     def strip_file(self, row: Row, number: int, photo: str) -> Path:
         r"""Where frames of one edit are kept."""
         return self.work / 'frames' / (
-            f'{row.key(**self.facts)}-{number}-{photo}.png')
+            f'{self.key(row)}-{number}-{photo}.png')
 
 
 def strip(video: Tensor) -> Image.Image:

@@ -13,65 +13,48 @@ from wan.product.places import Places
 from wan.product.standing import Standing, standing
 from wan.utils.metrics import motion_amount, psnr, ssim
 
-from ...depth import (
-    depth_mask,
-    hidden_mask,
-    render_depth_background,
-    render_depth_clip,
-)
+from ..answer import Answer
 from ..measures import (
     LUMINANCE,
     STRIDE,
+    checkerboard,
     cropped,
     edit_region,
     product_error,
 )
-from .pairs import DepthPair
 
 # Turns of the skin around its body of which the best counts.
 SHIFTS = 24
 # Standard deviation, in pixels, above which a change is light, not pattern.
 SOFT = 10.
+# A turn is right within a fifth of it, or half a degree a frame.
+WITHIN, SLACK = .2, .009
 
 
 @dataclass(frozen=True)
-class Answer:
-    r"""All that an edit of a pair is held against.
+class DepthAnswer(Answer):
+    r"""All that an edit of a pair in depth is held against.
 
     Args:
-        source, truth, background: template, true answer, and neither's
-            product.
+        source, truth, background, old, new: see `Answer`.
         shifted: the truth with its skin turned about its body.
-        old, new: where template and truth show their product.
         hidden: where something stands before the new product.
         turn: radians a frame.
+        shown: whether the truth itself shows its turn; a plain skin does not.
         stand: how the template's product stands, as its pixels tell.
     """
-    source: Tensor
-    truth: Tensor
-    background: Tensor
     shifted: tuple[Tensor, ...]
-    old: Tensor
-    new: Tensor
     hidden: Tensor
     turn: float
+    shown: bool
     stand: Standing | None
 
-    @classmethod
-    def of(cls, pair: DepthPair) -> 'Answer':
-        r"""Rendered."""
-        truth, motion = pair.truth, pair.clip.motion
-        source, old = render_depth_clip(pair.clip), depth_mask(pair.clip)
-        return cls(
-            source, render_depth_clip(truth),
-            render_depth_background(pair.clip),
-            tuple(map(render_depth_clip, pair.shifted(SHIFTS))),
-            old, depth_mask(truth), hidden_mask(truth),
-            motion.turn / max(1, pair.clip.frames - 1),
-            stand_of(source, old))
+    def measure(self, edited: Tensor) -> dict[str, float]:
+        r"""See `measure_depth`."""
+        return measure_depth(edited, self)
 
 
-def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
+def measure_depth(edited: Tensor, answer: DepthAnswer) -> dict[str, float]:
     r"""Everything the benchmark knows of one edited clip in depth.
 
     Returns:
@@ -82,11 +65,14 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
         light_error: see `light_error`.
         occlusion_error: mean absolute error where something stands before the
             product; missing where nothing does.
+        checkerboard: see `..measures.checkerboard`.
         background_psnr: outside of both products and shadows, in dB.
         motion: `motion_amount` on the product against the truth's, a ratio;
             missing where the truth stands still.
         turn: the rate that the result shows, radians a frame, see
             `standing`.
+        turn_right: 1 if that is the true one, else 0, see `turn_is_right`;
+            missing where the truth does not show its turn.
 
     Raises:
         ValueError: see `edit_region`'s and `product_error`'s.
@@ -103,9 +89,12 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
             product_error(pixels, other, mask) for other in others),
         'structure': ssim(pixels[:, few], goal[:, few], mask[few]),
         'light_error': light_error(edited, truth, answer),
+        'checkerboard': checkerboard(edited, truth, new),
         'background_psnr': psnr(edited, answer.source, 1 - region),
         'turn': shown_turn(edited, new),
     }
+    if answer.shown:
+        found['turn_right'] = float(turn_is_right(found['turn'], answer.turn))
     moved = motion_amount(goal, mask)
     if moved:
         found['motion'] = motion_amount(pixels, mask) / moved
@@ -114,7 +103,7 @@ def measure_depth(edited: Tensor, answer: Answer) -> dict[str, float]:
     return found
 
 
-def light_error(edited: Tensor, truth: Tensor, answer: Answer) -> float:
+def light_error(edited: Tensor, truth: Tensor, answer: DepthAnswer) -> float:
     r"""Mean absolute error of the low frequencies of the luminance.
 
     They are Gaussian means, `SOFT`, over the new product and its shadow on
@@ -128,6 +117,11 @@ def light_error(edited: Tensor, truth: Tensor, answer: Answer) -> float:
         tone, share = (blur(part, SOFT, dim) for part in (tone, share))
     low = tone / share.clamp_min(1e-6)
     return ((low.abs() * lit).sum() / lit.sum().clamp_min(1) / 2).item()
+
+
+def turn_is_right(turn: float, wanted: float) -> bool:
+    r"""Whether a result turns at the truth's rate, within a fifth."""
+    return abs(turn - wanted) <= max(SLACK, WITHIN * abs(wanted))
 
 
 def shown_turn(video: Tensor, mask: Tensor) -> float:

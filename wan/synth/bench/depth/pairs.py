@@ -12,6 +12,10 @@ from ...depth import (
     Stand,
     anchored,
     any_side,
+    depth_mask,
+    hidden_mask,
+    render_depth_background,
+    render_depth_clip,
     render_solid,
     sample_depth_clip,
     view_set,
@@ -25,6 +29,7 @@ from ...depth.scene import SOLIDS
 from ...sampling import TEST_SEEDS
 from ...scene import PRODUCT_COLOURS, swap
 from ..pairs import same_shape
+from .measures import SHIFTS, DepthAnswer, shown_turn, stand_of, turn_is_right
 
 # How photos are taken: near the pose of the middle frame, from anywhere, or
 # in sets of views around the product.
@@ -67,11 +72,28 @@ class DepthPair:
             self.product, phase=2 * math.pi * i / count))
             for i in range(count)]
 
-    def photos(self, kind: str, which: str = 'right') -> list[Image.Image]:
+    def answer(self) -> DepthAnswer:
+        r"""What edits are held against, rendered."""
+        truth, old = render_depth_clip(self.truth), depth_mask(self.clip)
+        source, new = render_depth_clip(self.clip), depth_mask(self.truth)
+        turn = self.clip.motion.turn / max(1, self.clip.frames - 1)
+        return DepthAnswer(
+            source, truth, render_depth_background(self.clip), old, new,
+            tuple(map(render_depth_clip, self.shifted(SHIFTS))),
+            hidden_mask(self.truth), turn,
+            turn_is_right(shown_turn(truth, new), turn),
+            stand_of(source, old))
+
+    def photos(self, taken: str, which: str = 'right') -> list[Image.Image]:
         r"""RGBA photos, of `PHOTOS`, of the 'right' or 'wrong' product."""
         product = {'right': self.product, 'wrong': self.wrong}[which]
         return [render_solid(product, stand, self.elevation, self.clip.size)
-                for stand in self.stands[PHOTOS.index(kind)]]
+                for stand in self.stands[PHOTOS.index(taken)]]
+
+    def angles(self, taken: str) -> list[float]:
+        r"""Degrees from the first photo's side to each one's."""
+        yaws = [stand.yaw for stand in self.stands[PHOTOS.index(taken)]]
+        return [math.degrees(yaw - yaws[0]) for yaw in yaws]
 
     def prompts(self, caption: str) -> tuple[str, str]:
         r"""Source and target prompt; caption as of `Pair.prompts`."""

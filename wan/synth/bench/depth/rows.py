@@ -1,55 +1,108 @@
-r"""The rows that need no model: copies and pastes."""
-from dataclasses import dataclass
+r"""Rows in the world in depth: a row is a change of settings of another.
 
-from torch import Tensor
+Names are those before `taken_as`, which gives each row that is shown a photo
+once for each way photos are taken, as 'turning.any'.
+"""
+from collections.abc import Sequence
+from dataclasses import replace
 
-from wan.product.collage import collage
-from wan.product.photo import Product
+from wan.edit_config import EditConfig
+from wan.product.collage import PASTES
+from wan.refdrop.config import RefConfig
+from wan.utils.flags import names
 
-from .measures import Answer
-from .pairs import DepthPair
+from ..rows import BEST, COLLAGE, EDIT, FULL, HIDDEN, QUICK_STEPS, Row
 
-KINDS = ('copy', 'truth', 'paste')
+# Weights of the photo's attention, guidance scales, and sigmas at which the
+# collage is sampled from, in about so many steps.
+WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.2, .3, .5), 10
 
 
-@dataclass(frozen=True)
-class Bound:
-    r"""What can be had without a model.
+def variant(row: Row, name: str, title: str, **changes: object) -> Row:
+    r"""A row with other settings.
 
     Args:
-        name, title: for commands and for readers.
-        kind: the 'copy' of the template, the 'truth' itself, or the photo's
-            'paste'.
-        collage: the paste's, of `wan.product.collage.PASTES`.
+        changes: of `EditConfig`, of `RefConfig` or of the row itself.
     """
-    name: str
-    title: str
-    kind: str = 'paste'
-    collage: str = 'flat'
-
-    def run(
-        self, pair: DepthPair, answer: Answer, photo: str, which: str = 'right'
-    ) -> Tensor:
-        r"""The row's video [3, T, H, W] in [-1, 1].
-
-        Args:
-            photo: of `PHOTOS`; of several views the front is pasted.
-            which: 'right' or 'wrong'.
-        """
-        if self.kind == 'copy':
-            return answer.source
-        if self.kind == 'truth':
-            return answer.truth
-        picture = Product(pair.photos(photo, which)[0])
-        size = answer.truth.shape[3], answer.truth.shape[2]
-        return collage(answer.source, answer.old, *picture.fitted(size),
-                       self.collage, pair.anchor, answer.stand).video
+    for part, kind in (('edit', EditConfig), ('ref', RefConfig)):
+        own = {key: changes.pop(key) for key in names(kind) if key in changes}
+        if own:
+            changes[part] = replace(getattr(row, part), **own)
+    return replace(row, name=name, title=title, **changes)
 
 
-BOUNDS: tuple[Bound, ...] = (
-    Bound('copy', 'copy of the template', 'copy'),
-    Bound('truth', 'the true answer', 'truth'),
-    Bound('paste', "today's paste"),
-    Bound('upright', 'upright paste', collage='upright'),
-    Bound('turning', 'turning paste', collage='turning'),
-)
+def taken_as(rows: Sequence[Row], kinds: Sequence[str]) -> tuple[Row, ...]:
+    r"""Rows of each way of taking photos; once those that read none."""
+    return tuple(
+        replace(row, name=f'{row.name}.{kind}', taken=kind) if kind else row
+        for row in rows for kind in (kinds if row.reads else ('',)))
+
+
+COPY = Row('copy', 'copy of the template', 'bound', 'copy')
+TRUTH = Row('truth', 'the true answer', 'bound', 'truth')
+CEILING = Row('ceiling', 'truth through the VAE', 'bound', 'ceiling')
+FLAT = Row('paste', "today's paste", 'paste', 'paste')
+PASTED = {'flat': FLAT} | {
+    kind: variant(FLAT, kind, f'{kind} paste', collage=kind)
+    for kind in PASTES if kind != 'flat'}
+TEXT = variant(HIDDEN, 'text', 'text only')
+TEXT_FULL = variant(FULL, 'text_full', 'text only, prompt tells all')
+BANK = {
+    (c, w): Row(
+        f'bank_c{c:g}_w{w:g}', f'bank alone, c {c:g}, w {w:g}',
+        edit=replace(EDIT, sample_guide_scale=w), ref=RefConfig(ref_c=(c,)))
+    for c in WEIGHTS for w in GUIDANCES}
+JOINT = variant(
+    BANK[.5, 2.], 'joint_w2', 'photo and video in one softmax, w 2',
+    ref_c=(1.,), ref_gate='joint')
+PULLED = {
+    kind: variant(COLLAGE, f'pull_{kind}', f'pull to the {kind} collage',
+                  collage=kind) for kind in PASTES}
+BESTS = {
+    kind: variant(BEST, f'best_{kind}',
+                  f'pull to the {kind} collage, and bank', collage=kind)
+    for kind in PASTES}
+
+
+def _sampled(kind: str, level: float, bank: bool) -> Row:
+    r"""SDEdit inside the mask, from a collage at a sigma."""
+    return variant(
+        BESTS[kind] if bank else PULLED[kind],
+        f'sdedit{"_bank" * bank}_{kind}_{level:g}',
+        f'SDEdit {level:g} from the {kind} collage' + ', and bank' * bank,
+        kind='resample', edit_method='sdedit', sample_guide_scale=1.,
+        # Even steps, of which the last ones start at the level.
+        sample_shift=1., sample_steps=round(STEPS / level), strength=level)
+
+
+SAMPLED = {
+    (kind, level, bank): _sampled(kind, level, bank)
+    for kind in PASTES for level in LEVELS for bank in (False, True)}
+
+BOUNDS: tuple[Row, ...] = (COPY, TRUTH, *PASTED.values())
+MAIN: tuple[Row, ...] = (
+    COPY, CEILING, FLAT, PASTED['turning'], TEXT, TEXT_FULL, BANK[.5, 2.],
+    BESTS['flat'], BESTS['turning'], SAMPLED['turning', .3, True])
+CANDIDATES: dict[str, tuple[Row, ...]] = {
+    'bank': tuple(BANK.values()),
+    'joint': (JOINT,),
+    'pull': tuple(PULLED.values()),
+    'best': tuple(BESTS.values()),
+    'sdedit': tuple(SAMPLED.values()),
+}
+# What a user without a mask of the product gets.
+FOUND = tuple(
+    variant(row, f'found_{row.name}', f'{row.title}, mask found',
+            mask='velocity') for row in (
+        TEXT, BANK[.5, 2.], BESTS['flat'], BESTS['turning'],
+        SAMPLED['turning', .3, True]))
+CHOICES = (*PASTED.values(), TEXT, *(
+    row for rows in CANDIDATES.values() for row in rows))
+QUICK: tuple[Row, ...] = tuple(
+    row if row.kind in ('copy', 'truth', 'paste') else
+    variant(row, row.name, row.title, sample_steps=QUICK_STEPS)
+    for row in (*BOUNDS, TEXT, BANK[.5, 2.], BESTS['turning'],
+                SAMPLED['turning', .5, True]))
+DEPTH_SETS: dict[str, tuple[Row, ...]] = {
+    'main': MAIN, 'bounds': BOUNDS, 'choices': CHOICES, 'quick': QUICK,
+    'found': FOUND, **CANDIDATES}
