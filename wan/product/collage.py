@@ -10,15 +10,15 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
-from ..edit_config import COLLAGES
+from ..edit_config import COLLAGES, EditConfig
 from ..utils import disk
 from .filters import blur, dilate
 from .leaning import tilt, turns
+from .photo import Product
 from .places import Places, sample, similarity
 from .standing import Standing, foot, standing
-from .views import Views
-from .whole import Whole
-from .whole import whole as whole_of
+from .views import At, Views
+from .whole import Whole, whole
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
 # beyond its mask, and the blur that carries the surroundings into the hole.
@@ -83,50 +83,93 @@ def collage(
         raise ValueError(f'The collage got {len(angles)} angles for '
                          f'{photo.size(1)} photos.')
     mask = (mask > 0.5).float()
-    old = Places.of(mask)
-    seen = old.size.nonzero().flatten().tolist()
     out, alphas = disk.empty(video.shape), torch.zeros_like(mask)
     for i in range(video.size(1)):
         out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
-    if not seen:
+    if not mask.any():
         return Collage(out, alphas)
-    whole, pose = Whole(mask, alphas), None
-    if kind != 'flat':
-        pose = stand or standing(video, mask, old, seen)
-    if pose and kind == 'auto':
-        kind = 'turning' if pose.rate else 'flat'
-    solid = kind != 'flat'
-    if solid:
-        whole = whole_of(video, mask, old, seen, pose.leans)
-        if whole.front.any():
-            old = Places.of(whole.mask)
-            pose = standing(video, whole.mask, old, seen)
-    views = Views.of(photo, alpha, angles, old.size.max())
-    if not (solid and pose.rate):
+    old = _old(video, mask, kind, stand)
+    views = Views.of(photo, alpha, angles, old.places.size.max())
+    leans = old.leans
+    if not old.rate:
         base = views.nearest(0.)
-        pose = Standing(turns(video, whole.mask, old, seen) + tilt(
-            alpha[base:base + 1], Places.of(alpha[base:base + 1]),
-            whole.mask[seen[:1]], old, seen[0]), 0.)
-    if solid:
-        views = views.lit(video, mask, whole.mask, seen)
-    since = torch.tensor(seen) - (
+        first, alpha = old.seen[:1], alpha[base:base + 1]
+        leans = turns(video, old.whole.mask, old.places, old.seen) + tilt(
+            alpha, Places.of(alpha), old.whole.mask[first], old.places, *first)
+    if old.kind != 'flat':
+        views = views.lit(video, mask, old.whole.mask, old.seen)
+    since = torch.tensor(old.seen) - (
         video.size(1) // 2 if anchor is None else anchor)
     for i, lean, yaw in zip(
-            seen, pose.leans, (since * pose.rate).tolist(), strict=True):
-        shown, place = views.at(yaw, kind == 'turning')
-        scale = place.size / old.size[i]
-        centre = old.centre[i]
-        if pose.rate:  # it stands on something
-            down = torch.stack([-lean.sin(), lean.cos()])
-            centre = centre + down * (
-                foot(whole.mask[i], centre, down) - place.foot / scale)
-        pasted = sample(shown[None], mask.shape[1:], similarity(
-            centre, place.centre, -lean[None], scale))[0]
-        visible = 1 - whole.front[i]
+            old.seen, leans, (since * old.rate).tolist(), strict=True):
+        shown, place = views.at(yaw, old.kind == 'turning')
+        pasted = sample(shown[None], mask.shape[1:], _laid(
+            old, i, lean, place))[0]
+        visible = 1 - old.whole.front[i]
         out[:, i] = torch.lerp(
             video[:, i], pasted[:3] + (1 - pasted[3]) * out[:, i], visible)
         alphas[i] = pasted[3] * visible
     return Collage(out, alphas)
+
+
+def collage_of(
+    video: torch.Tensor,
+    mask: torch.Tensor,
+    products: Sequence[Product],
+    edit: EditConfig,
+) -> Collage:
+    r"""The collage that an edit's settings ask for, see `collage`.
+
+    Args:
+        mask: [1 or F, H, W].
+        products: the photos; without `view_angles` the first is pasted.
+    """
+    frames, height, width = video.shape[1:]
+    used = products if edit.view_angles else products[:1]
+    photos, alphas = zip(*(product.fitted((width, height))
+                           for product in used), strict=True)
+    return collage(
+        video, mask.expand(frames, -1, -1), torch.cat(photos, 1),
+        torch.cat(alphas), edit.collage, edit.view_frame,
+        angles=[math.radians(angle) for angle in edit.view_angles or (0.,)])
+
+
+class _Old(NamedTuple):
+    r"""The old product: how the new one is pasted, where it is and stands in
+    the frames that show it. Without a rate the leans are not used."""
+    kind: str
+    whole: Whole
+    places: Places
+    seen: list[int]
+    leans: torch.Tensor | None = None
+    rate: float = 0.
+
+
+def _old(video, mask, kind, stand) -> _Old:
+    places = Places.of(mask)
+    seen = places.size.nonzero().flatten().tolist()
+    found = Whole(mask, torch.zeros_like(mask))
+    if kind != 'flat':
+        stand = stand or standing(video, mask, places, seen)
+    if kind == 'flat' or kind == 'auto' and not stand.rate:
+        return _Old('flat', found, places, seen)
+    found = whole(video, mask, places, seen, stand.leans)
+    if found.front.any():
+        places = Places.of(found.mask)
+        stand = standing(video, found.mask, places, seen)
+    return _Old('turning' if kind == 'auto' else kind, found, places, seen,
+                *stand)
+
+
+def _laid(old: _Old, index: int, lean, place: At) -> torch.Tensor:
+    r"""The map from a frame's pixels to a picture of the new product."""
+    scale = place.size / old.places.size[index]
+    centre = old.places.centre[index]
+    if old.rate:  # it stands on something
+        down = torch.stack([-lean.sin(), lean.cos()])
+        centre = centre + down * (
+            foot(old.whole.mask[index], centre, down) - place.foot / scale)
+    return similarity(centre, place.centre, -lean[None], scale)
 
 
 def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

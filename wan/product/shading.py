@@ -4,8 +4,6 @@ A product has a few colours; what differs smoothly across its outline within
 one of them is light. The light stands still while a product turns, so frames
 are looked at together.
 """
-import math
-
 import torch
 from torch import Tensor
 

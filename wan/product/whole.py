@@ -94,7 +94,7 @@ def usual(
     points = [_points(mask[i]) for i in seen]
     fits = torch.cat([places.centre[seen], places.size[seen, None]], 1)
     for _ in range(ROUNDS):
-        layers = _layers((_looks(mask, seen, fits, angles).mean(0) > .5))
+        layers = _layers(_looks(mask, seen, fits, angles).mean(0) > .5)
         fits = torch.stack([
             _fitted(layers, *own, fit, angle) for own, fit, angle in zip(
                 points, fits, angles, strict=True)])
