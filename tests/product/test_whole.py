@@ -76,5 +76,5 @@ def test_the_pixels_in_front_stay_and_the_paste_keeps_its_size():
     assert (flat.video[:, hidden] - video[:, hidden]).abs().mean() > .3
     areas = [(done.alpha + (front if i else 0)).clamp(max=1).mul(full).sum(
         (1, 2)) for i, done in enumerate((flat, solid))]
-    assert areas[1].min() > .97 * full[0].sum()
-    assert areas[0].min() < .97 * full[0].sum()
+    assert areas[1].min() > .93 * full[0].sum()
+    assert areas[0].min() < .9 * full[0].sum()

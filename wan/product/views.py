@@ -6,6 +6,7 @@ from typing import NamedTuple
 import torch
 import torch.nn.functional as F
 
+from .filters import erode
 from .places import Places
 from .shading import light_of, shade
 from .standing import DOWN, foot
@@ -77,8 +78,10 @@ class Views:
             seen: the frames that show it.
         """
         some = seen[::-(-len(seen) // FRAMES)]
+        # The ground shines through at a mask's edge.
         there = light_of([video[:, i] for i in some],
-                         [outline[i] for i in some], [mask[i] for i in some])
+                         [outline[i] for i in some],
+                         [erode(mask[i:i + 1], 1)[0] for i in some])
         pictures = []
         for picture in self.pictures:
             alpha = picture[3]
