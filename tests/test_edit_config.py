@@ -53,7 +53,7 @@ def test_zeta_is_a_number_or_a_map():
     ({'strength': 0.}, 'strength is 0.0'), ({'sample_steps': 0}, 'steps is 0'),
     ({'sample_shift': -1.}, 'shift is -1'),
     ({'collage_zeta_scale': 2.}, 'collage_zeta_scale is 2.0, allowed is 0'),
-    ({'collage': 'tilted'}, 'allowed: flat, upright, turning, off'),
+    ({'collage': 'tilted'}, 'allowed: flat, upright, turning, auto, off'),
     ({'mask_grow': -1}, 'mask_grow is -1, allowed is 0 to 16')])
 def test_bad_values(changes, message):
     with pytest.raises(ValueError, match=message):

@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .flowalign import EDIT_METHODS, edit_sigmas
-from .utils.flags import check_choices, choice
+from .utils.flags import check_choices, choice, unbounded
 
 # What docs/quality found, and method.md 8 before it.
 PRESETS: dict[str, dict[str, object]] = {
@@ -26,7 +26,9 @@ PRESETS: dict[str, dict[str, object]] = {
 
 
 # Ways to paste the photo over the old product.
-COLLAGES = ('flat', 'upright', 'turning', 'off')
+COLLAGES = ('flat', 'upright', 'turning', 'auto', 'off')
+# Those that turn it in depth.
+TURNED = ('turning', 'auto')
 
 
 @dataclass(frozen=True)
@@ -56,11 +58,19 @@ class EditConfig:
             (the target collage). It needs a photo and a mask; 0 is off.
         collage: how the photo is pasted there. flat: turned until its outline
             agrees with the old product's, then as that one turns in the
-            picture. Where the template's product is seen to turn about its
-            upright axis, upright lets the new one stand where and as that
-            one does, and turning also turns the photo as a can would turn,
-            the photo showing the side of the middle frame; elsewhere both
-            are as flat. off: no collage.
+            picture. upright and turning are for solids: what stands before
+            the old product stays there, and the new one is in its light;
+            where the template's product is seen to turn about its upright
+            axis, upright lets the new one stand where and as that one does,
+            and turning also turns the photo as a can would turn. auto:
+            turning where it is seen to turn, flat elsewhere. off: no collage.
+        view_angles: of each photo, degrees by which the camera has gone to
+            the right around the product: 90 shows the side that is to the
+            right in a photo of 0. turning then shows of each side the photos
+            that have it (default: the first photo alone is pasted).
+        view_frame: of the frames that are edited, counted from 0, the one in
+            which the template's product is to show the side of a photo of 0
+            degrees, for turning (default: the middle one).
         mask_grow: dilation of the mask in latent cells of 8 pixels, 0 to 16,
             as the new product may have another outline.
         batch_branches: evaluate a step's branches as one batch.
@@ -79,6 +89,8 @@ class EditConfig:
     bg_zeta_scale: float = 1e-1
     collage_zeta_scale: float = 0.3
     collage: str = choice('flat', COLLAGES)
+    view_angles: tuple[float, ...] = ()
+    view_frame: int | None = unbounded(None)
     mask_grow: int = 0
     batch_branches: bool = False
     composite: bool = False
@@ -92,8 +104,32 @@ class EditConfig:
         if not 0 <= self.mask_grow <= 16:
             raise ValueError(
                 f'mask_grow is {self.mask_grow}, allowed is 0 to 16.')
+        if any(not -360 <= angle <= 360 for angle in self.view_angles):
+            raise ValueError(f'view_angles is {self.view_angles}, allowed is '
+                             f'-360 to 360 degrees.')
+        if self.view_frame is not None and self.view_frame < 0:
+            raise ValueError(f'view_frame is {self.view_frame}, allowed is 0 '
+                             f'or more.')
         steps = 1 if self.sample_steps is None else self.sample_steps
         edit_sigmas(steps, self.sample_shift, self.strength)
+
+    def check_views(self, photos: int, frames: int) -> None:
+        r"""Check that what is said of the photos' sides fits them.
+
+        Args:
+            photos, frames: how many photos there are, and edited frames.
+
+        Raises:
+            ValueError: not one angle for each photo, or a frame beyond.
+        """
+        if self.view_angles and photos != len(self.view_angles):
+            raise ValueError(
+                f'view_angles names {len(self.view_angles)} angles for '
+                f'{photos} photos; one each is needed.')
+        if self.view_frame is not None and self.view_frame >= frames:
+            raise ValueError(
+                f'view_frame is {self.view_frame}, but {frames} frames are '
+                f'edited, 0 to {frames - 1}.')
 
     def resolved(self, config: Mapping[str, object]) -> 'EditConfig':
         r"""What was left out filled in, by the model and the method.

@@ -12,10 +12,11 @@ from typing import NamedTuple
 import torch
 
 from .conditioning import Condition
+from .edit_config import EditConfig
 from .flowalign import BRANCHES, EDIT_METHODS
 from .given_frames import frame_inputs
 from .pipeline import WanPipeline
-from .product.collage import collage
+from .product.collage import collage_of
 from .product.masks import Region, blocky
 from .product.photo import Product
 from .utils.progress import Progress
@@ -93,12 +94,14 @@ class Shown:
         src_mask: [1 or F, H, W], where the template's product is; or None.
         frames: edited frames [3, H, W] in [-1, 1]: 'first', 'last'.
         context_scale: weight of VACE's hints.
+        edit: how photos are pasted.
     """
     video: torch.Tensor
     products: Sequence[Product] = ()
     src_mask: torch.Tensor | None = None
     frames: Mapping[str, torch.Tensor] = field(default_factory=dict)
     context_scale: float = 1.0
+    edit: EditConfig = EditConfig()
 
 
 class TextSight:
@@ -155,12 +158,11 @@ class FrameSight(TextSight):
     def _edited(self) -> torch.Tensor:
         r"""The template with first and last frame as the edit's are to be."""
         shown = self.shown
-        frames, height, width = shown.video.shape[1:]
         video = shown.video
-        if shown.src_mask is not None and shown.products:
-            video = collage(
-                video, shown.src_mask.expand(frames, -1, -1),
-                *shown.products[0].fitted((width, height))).video
+        if shown.src_mask is not None and shown.products \
+                and shown.edit.collage != 'off':
+            video = collage_of(
+                video, shown.src_mask, shown.products, shown.edit).video
         video = video.clone()
         for name, place in (('first', 0), ('last', -1)):
             if name in shown.frames:

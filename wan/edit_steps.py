@@ -24,7 +24,7 @@ from .edit_inputs import (
 from .flowalign import BRANCHES, EDIT_METHODS, Callback
 from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
-from .product.collage import collage
+from .product.collage import collage_of
 from .product.finding import AUTO, Finding
 from .product.following import find_in_windows
 from .product.locate import find_product
@@ -201,10 +201,7 @@ class EditSteps(WanPipeline):
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
         if not pastes(edit, products, masked=True):
             return region, None
-        frames, height, width = scene.video.shape[1:]
-        video, alpha = collage(
-            scene.video, src_mask.expand(frames, -1, -1),
-            *products[0].fitted((width, height)), edit.collage)
+        video, alpha = collage_of(scene.video, src_mask, products, edit)
         region = region.joined(alpha)
         goal = self.encode_video(video, progress)
         return region, torch.lerp(scene.latent, goal, region.cells)

@@ -137,7 +137,10 @@ class WanPVTT(EditsTogether):
         edit = (edit or EditConfig()).resolved(self.config)
         ref = ref or RefConfig()
         if products:
+            if edit.view_angles:
+                ref = ref.shared(len(products))
             ref.check_photos(len(products))
+            edit.check_views(len(products), src_video.size(1))
         scene = self._scene(
             src_video, source_prompt, target_prompt, source_blend,
             target_blend, n_prompt, seed, offload_model, progress, kept)
@@ -149,7 +152,8 @@ class WanPVTT(EditsTogether):
             region, goal = self.place(
                 scene, src_mask, edit, products, progress)
         sight = self.sight(
-            Shown(src_video, products, src_mask, frames or {}, context_scale),
+            Shown(src_video, products, src_mask, frames or {}, context_scale,
+                  edit),
             offload_model, progress)
         # No name outlives this: photos may hold a bank, whose memory decoding
         # needs.

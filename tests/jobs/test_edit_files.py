@@ -24,7 +24,9 @@ from tests.edits import (
 from tests.utils.media import ffmpeg, make_clip
 from wan import jobs
 from wan.configs import WAN_CONFIGS
+from wan.edit_config import EditConfig
 from wan.product import photo as product_photo
+from wan.refdrop.config import RefConfig
 from wan.utils.video import probe
 
 
@@ -207,6 +209,17 @@ def test_photos_are_upright_and_not_larger_than_needed(read, tmp_path):
         f'{tmp_path / "turned.jpg"},{tmp_path / "huge.png"}').data.products
     assert products[0].photo.size == (48, 64)
     assert products[1].photo.size == (1280, 427)
+
+
+def test_views_of_one_product_share_a_weight(read, media):
+    photos = f'{media / "cut.png"},{media / "cut.png"}'
+    for flags, weights in (
+            (('--ref_c', '.2'), (.1, .1)),
+            (('--ref_c', '.2,.3'), (.2, .3)),
+            (('--ref_preset', 'best'), (.15, .15))):
+        work = read('--target_image', photos, '--view_angles', '0,90', *flags)
+        assert work.settings[RefConfig].ref_c == weights
+        assert work.settings[EditConfig].view_angles == (0., 90.)
 
 
 def test_a_photos_mask_says_what_its_transparency_would(read, media):

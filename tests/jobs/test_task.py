@@ -104,6 +104,16 @@ OFF = ('--collage_zeta_scale', 0)
      'toward the template.'),
     (('--edit_method', 'sdedit', *OFF), 'collage_zeta_scale has no effect: '
      'only flowalign pulls toward the template.'),
+    (('--collage', 'turning', '--edit_method', 'flowedit'),
+     'collage has no effect: no photo is pasted: that needs a photo, '
+     'use_mask, flowalign and a collage_zeta_scale above 0.'),
+    (('--collage', 'upright', '--view_angles', 0, *OFF),
+     'collage, view_angles have no effect: no photo is pasted: that needs a '
+     'photo, use_mask, flowalign and a collage_zeta_scale above 0.'),
+    (('--collage', 'off'), None), (('--collage', 'auto'), None),
+    (('--view_frame', 0), 'view_frame has no effect: only collage turning and '
+     'auto turn the photo.'),
+    (('--view_frame', 0, '--collage', 'turning'), None),
     (('--src_guide_scale', 2),
      'src_guide_scale has no effect: only flowedit guides the source.'),
     (('--src_guide_scale', 2, '--edit_method', 'flowedit'), None),

@@ -11,7 +11,7 @@ from wan.product.leaning import leaning, turns
 from wan.product.photo import Product
 from wan.product.places import Places
 from wan.product.standing import DOWN, foot, standing
-from wan.product.turning import extents, turned_photo
+from wan.product.turning import extents, turned_views
 from wan.synth import (
     Article,
     Motion,
@@ -101,8 +101,9 @@ def test_a_wrapped_photo_turns_by_sines():
     alpha[:, 5:35, 20:60] = 1
     colours = torch.zeros(3, 40, 80)
     colours[:, :, 39:41] = 1
-    still, turned = turned_photo(
-        torch.cat([colours * alpha, alpha]), torch.tensor([0., .6]))
+    still, turned = (turned_views(
+        torch.cat([colours * alpha, alpha])[None], torch.tensor([yaw]))
+        for yaw in (0., .6))
     x = torch.arange(80) + .5
     places = [(layer[0, 20] @ x / layer[0, 20].sum()).item()
               for layer in (still, turned)]
@@ -131,17 +132,24 @@ def test_a_turning_paste_is_nearer_to_the_truth():
         kind: ((_pasted(clip, product, kind).video - truth).abs()
                * inside).sum().item() for kind in PASTES}
     assert errors['turning'] < .85 * errors['upright']
+    assert errors['auto'] == errors['turning']
     # The photo shows the side of the anchor.
     first = _pasted(clip, product, 'turning', -.7, anchor=0)
     error = ((first.video - truth).abs() * inside).sum().item()
     assert error < errors['upright']
 
 
-def test_without_a_turn_in_depth_all_pastes_are_flat():
+def test_auto_turns_what_is_seen_to_turn_and_is_flat_elsewhere():
+    for clip, kind in ((_clip(dx=.2), 'flat'), (_clip(turn=1.), 'turning')):
+        assert torch.equal(_pasted(clip, CAN, 'auto').video,
+                           _pasted(clip, CAN, kind).video)
+
+
+def test_without_a_turn_in_depth_nothing_is_turned():
     clip = _clip(dx=.2)
     flat = _pasted(clip, CAN, 'flat')
-    for kind in PASTES:
-        assert torch.equal(_pasted(clip, CAN, kind).video, flat.video)
+    for kind in ('upright', 'turning'):
+        assert torch.equal(_pasted(clip, CAN, kind).alpha, flat.alpha)
 
 
 def test_a_box_stands_upright_in_place_of_a_can():

@@ -37,6 +37,12 @@ def test_the_source_never_reads_but_to_reproduce_the_failure():
     assert 'q' in RefConfig(ref_branches='all').reading
 
 
+def test_one_weight_is_shared_by_the_photos_of_a_product():
+    assert RefConfig(ref_c=(.4,)).shared(4).ref_c == (.1,) * 4
+    for ref in (RefConfig(ref_c=(.3, .2)), RefConfig(ref_c=(1.,), **JOINT)):
+        assert ref.shared(2) is ref
+
+
 def test_a_joint_gate_has_one_weight():
     RefConfig(ref_c=(.3, .2)).check_photos(2)
     for c, photos in (((1.,), (1, 2, 5)), ((.3, .3), (2,))):

@@ -47,6 +47,7 @@ from .edit_settings import (
     Facts,
     check_shown,
     preset_notes,
+    shows_collage,
 )
 from .edit_shot import long_windows, read_shot, shot_hint, told
 from .edit_sparse import SparseTokens, resolved_sparse
@@ -97,11 +98,14 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     """
     inputs, options = settings[EditInputs], settings[EditOptions]
     edit = settings[EditConfig].resolved(checkpoint.config)
-    ref = settings[RefConfig]
     _check_required(inputs, options)
     products, notes = read_products(
         inputs.target_image, inputs.target_mask, settings[CutoutConfig]) \
         if options.use_reference else ((), [])
+    if products and edit.view_angles:
+        settings = settings.updated(
+            settings[RefConfig].shared(len(products)))
+    ref = settings[RefConfig]
     _check_reference(settings, len(products), checkpoint.model.num_layers)
     check_shown(settings, checkpoint.model.model_type, bool(products))
     sparse = resolved_sparse(
@@ -116,11 +120,14 @@ def prepare_edit(settings: Settings, checkpoint: Checkpoint) -> Work:
     facts = Facts(
         inputs, options, edit, ref, settings[OutputSettings],
         pastes(edit, products, options.use_mask), settings[MaskConfig],
-        settings[CutoutConfig], sparse)
+        settings[CutoutConfig], sparse,
+        shows_collage(settings, checkpoint.model.model_type, bool(products)))
     read = _read_native if facts.output.native else _read_model
     data, frames, settings, more = read(
         settings, facts, info, size, checkpoint)
     notes += more
+    if products:
+        edit.check_views(len(products), frames)
     data = replace(data, products=products)
     masked = data.shot.mask if data.shot else data.mask
     notes += _reverse_notes(facts) + preset_notes(facts)

@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import NamedTuple
 
 from ..configs import SIZE_CONFIGS
-from ..edit_config import PRESETS, EditConfig
+from ..edit_config import PRESETS, TURNED, EditConfig
 from ..flowalign import BRANCHES, EDIT_METHODS, EditMethod
 from ..refdrop.config import RefConfig
 from ..sparse import DENSE, SparseConfig
@@ -170,6 +170,7 @@ class Facts(NamedTuple):
     Args:
         collage: whether the edit is pulled toward one.
         sparse: where it is evaluated.
+        shown: whether the model is shown a collage.
     """
     inputs: EditInputs
     options: EditOptions
@@ -180,12 +181,20 @@ class Facts(NamedTuple):
     masks: MaskConfig
     cutout: CutoutConfig
     sparse: SparseConfig = DENSE
+    shown: bool = False
+
+    @property
+    def pasted(self) -> bool:
+        r"""Whether a collage is made."""
+        return self.collage or self.shown
 
     @property
     def method(self) -> EditMethod:
         return EDIT_METHODS[self.edit.edit_method]
 
 
+NO_COLLAGE = ('no photo is pasted: that needs a photo, use_mask, flowalign and '
+              'a collage_zeta_scale above 0')
 ZETAS = ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale')
 REF = tuple(names(RefConfig))
 MASKS = tuple(names(MaskConfig))
@@ -224,6 +233,12 @@ IDLE = (
     Idle(('fg_zeta_scale',), lambda f: f.collage,
          'inside the mask the collage pulls (collage_zeta_scale), not the '
          'template'),
+    Idle(('view_angles', 'view_frame'), lambda f: f.edit.collage == 'off',
+         'collage is off'),
+    Idle(('collage', 'view_angles', 'view_frame'),
+         lambda f: not f.pasted and f.edit.collage != 'off', NO_COLLAGE),
+    Idle(('view_frame',), lambda f: f.edit.collage not in TURNED,
+         'only collage ' + ' and '.join(TURNED) + ' turn the photo'),
     Idle(('src_guide_scale',),
          lambda f: 'src_guide_scale' not in f.method.options,
          'only flowedit guides the source'),
@@ -259,13 +274,13 @@ def check_shown(settings: Settings, model_type: str, photos: bool) -> None:
         ValueError: a setting of another type, frames that are missing, or a
             reference that cannot be read there.
     """
-    inputs, options = settings[EditInputs], settings[EditOptions]
+    inputs = settings[EditInputs]
     for name, types in SHOWN.items():
         if name in settings.given and model_type not in types:
             raise ValueError(
                 f'{name} is a setting of checkpoints of type '
                 f'{" and ".join(types)}; this one is of type {model_type}.')
-    pasted = photos and options.use_mask and inputs.src_mask
+    pasted = shows_collage(settings, model_type, photos)
     missing = [
         name for name, types in SHOWN.items() if name.endswith('_frame')
         and model_type in types and not getattr(inputs, name)]
@@ -274,12 +289,22 @@ def check_shown(settings: Settings, model_type: str, photos: bool) -> None:
             f'{" and ".join(missing)} {"is" if len(missing) == 1 else "are"} '
             f'missing: a checkpoint of type {model_type} is shown how the '
             f'edit begins; or give target_image and src_mask, and the photo '
-            f'is pasted there.')
+            f'is pasted there (not with collage off).')
     if model_type == 'vace' and photos \
             and settings[RefConfig].ref_branches == 'all':
         raise ValueError(
             "ref_branches all reads the photo in the source's branch too, "
             'which a checkpoint of type vace does not show it to.')
+
+
+def shows_collage(settings: Settings, model_type: str, photos: bool) -> bool:
+    r"""Whether the model is shown frames into which a photo is pasted."""
+    inputs = settings[EditInputs]
+    return photos and settings[EditOptions].use_mask \
+        and inputs.src_mask is not None \
+        and settings[EditConfig].collage != 'off' \
+        and any(model_type in types and not getattr(inputs, name)
+                for name, types in SHOWN.items() if name.endswith('_frame'))
 
 
 def preset_notes(facts: Facts) -> list[str]:

@@ -4,18 +4,21 @@ It shows where the new product would be and which way round: the goal that an
 edit's pull inside the mask can have, and a baseline for any edit.
 """
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 
-from ..edit_config import COLLAGES
+from ..edit_config import COLLAGES, EditConfig
 from ..utils import disk
 from .filters import blur, dilate
 from .leaning import tilt, turns
+from .photo import Product
 from .places import Places, sample, similarity
-from .standing import DOWN, Standing, foot, standing
-from .turning import turned_photo
+from .standing import Standing, foot, standing
+from .views import At, Views
+from .whole import Whole, whole
 
 # Shares of the frame's height: how far the old product's edge and shadow reach
 # beyond its mask, and the blur that carries the surroundings into the hole.
@@ -39,74 +42,134 @@ def collage(
     kind: str = 'flat',
     anchor: int | None = None,
     stand: Standing | None = None,
+    angles: Sequence[float] = (0.,),
 ) -> Collage:
     r"""The template with the photo's product in place of its own.
 
     In each frame the surroundings are spread over the old product, and the
-    new one is laid on its centre with its area. It is not lit anew.
+    new one is laid on its centre with its area.
 
     Args:
         video: the template, [3, F, H, W] in [-1, 1].
         mask: [F, H, W] in [0, 1], the old product.
-        photo, alpha: [3, 1, h, w] in [-1, 1] and [1, h, w] in [0, 1], as from
-            `Product.fitted`.
+        photo, alpha: [3, V, h, w] in [-1, 1] and [V, h, w] in [0, 1], V views
+            of the product, each as from `Product.fitted`.
         kind: of `PASTES`. 'flat': turned at first so that their outlines
             agree best, up to a third of a half turn, then as the old one
-            turns in the picture's plane. Where the old one is seen to turn
-            about its upright axis (`standing`), 'upright' puts the new one
-            on its foot, leaning only as it does, and 'turning' also turns it
-            at its rate, as a body of revolution; elsewhere both are 'flat'.
-        anchor: the frame whose side of the product the photo shows; None for
-            the middle one.
+            turns in the picture's plane. 'upright' and 'turning' are for
+            solids: what stands before the old product stays there, and the
+            new one is in its light. Where the old one is seen to turn about
+            its upright axis (`standing`), 'upright' puts the new one on its
+            foot, leaning only as it does, and 'turning' also turns it at its
+            rate, as a body of revolution. 'auto' is 'turning' there, and
+            'flat' elsewhere.
+        anchor: the frame whose side of the product a photo of angle 0 shows;
+            None for the middle one.
         stand: what `standing` says of the template, if it is known.
+        angles: of each view, radians by which the camera has gone to the
+            right around the product. But for 'turning', only the one nearest
+            to 0 is pasted.
 
     Returns:
         The collage, and where it shows the new product.
 
     Raises:
-        ValueError: an unknown kind.
+        ValueError: an unknown kind, or not one angle for each view.
     """
     if kind not in PASTES:
         raise ValueError(
             f'Unknown collage {kind!r}; allowed: {", ".join(PASTES)}.')
+    if len(angles) != photo.size(1):
+        raise ValueError(f'The collage got {len(angles)} angles for '
+                         f'{photo.size(1)} photos.')
     mask = (mask > 0.5).float()
-    old, new = Places.of(mask), Places.of(alpha)
-    seen = old.size.nonzero().flatten().tolist()
     out, alphas = disk.empty(video.shape), torch.zeros_like(mask)
     for i in range(video.size(1)):
         out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
-    if not seen:
+    if not mask.any():
         return Collage(out, alphas)
-    angles, rate = None, 0.
-    if kind != 'flat':
-        angles, rate = stand or standing(video, mask, old, seen)
-    if not rate:
-        angles = turns(video, mask, old, seen) + tilt(
-            alpha, new, mask[seen[:1]], old, seen[0])
-    # Shrunk first, or fine patterns would alias.
-    shrink = min(1., float(old.size.max() / new.size[0]))
-    product = F.interpolate(
-        torch.cat([photo[:, 0] * alpha, alpha])[None], scale_factor=shrink,
-        mode='bilinear', antialias=True, recompute_scale_factor=True)
-    ratio = torch.tensor(product.shape[-1:-3:-1]) / torch.tensor(
-        alpha.shape[-1:-3:-1])
-    since = torch.tensor(seen) - (
+    old = _old(video, mask, kind, stand)
+    views = Views.of(photo, alpha, angles, old.places.size.max())
+    leans = old.leans
+    if not old.rate:
+        base = views.nearest(0.)
+        first, alpha = old.seen[:1], alpha[base:base + 1]
+        leans = turns(video, old.whole.mask, old.places, old.seen) + tilt(
+            alpha, Places.of(alpha), old.whole.mask[first], old.places, *first)
+    if old.kind != 'flat':
+        views = views.lit(video, mask, old.whole.mask, old.seen)
+    since = torch.tensor(old.seen) - (
         video.size(1) // 2 if anchor is None else anchor)
-    yaws = since * (rate if kind == 'turning' else 0.)
-    for i, angle, yaw in zip(seen, angles, yaws, strict=True):
-        scale = new.size[0] * ratio.mean() / old.size[i]
-        centre = old.centre[i]
-        if rate:  # it stands on something
-            down = torch.stack([-angle.sin(), angle.cos()])
-            centre = centre + down * (
-                foot(mask[i], centre, down) - foot(
-                    alpha[0], new.centre[0], DOWN) * old.size[i] / new.size[0])
-        shown = turned_photo(product[0], yaw[None]) if yaw else product
-        pasted = sample(shown, mask.shape[1:], similarity(
-            centre, new.centre[0] * ratio, -angle[None], scale))[0]
-        out[:, i] = pasted[:3] + (1 - pasted[3]) * out[:, i]
-        alphas[i] = pasted[3]
+    for i, lean, yaw in zip(
+            old.seen, leans, (since * old.rate).tolist(), strict=True):
+        shown, place = views.at(yaw, old.kind == 'turning')
+        pasted = sample(shown[None], mask.shape[1:], _laid(
+            old, i, lean, place))[0]
+        visible = 1 - old.whole.front[i]
+        out[:, i] = torch.lerp(
+            video[:, i], pasted[:3] + (1 - pasted[3]) * out[:, i], visible)
+        alphas[i] = pasted[3] * visible
     return Collage(out, alphas)
+
+
+def collage_of(
+    video: torch.Tensor,
+    mask: torch.Tensor,
+    products: Sequence[Product],
+    edit: EditConfig,
+) -> Collage:
+    r"""The collage that an edit's settings ask for, see `collage`.
+
+    Args:
+        mask: [1 or F, H, W].
+        products: the photos; without `view_angles` the first is pasted.
+    """
+    frames, height, width = video.shape[1:]
+    used = products if edit.view_angles else products[:1]
+    photos, alphas = zip(*(product.fitted((width, height))
+                           for product in used), strict=True)
+    return collage(
+        video, mask.expand(frames, -1, -1), torch.cat(photos, 1),
+        torch.cat(alphas), edit.collage, edit.view_frame,
+        angles=[math.radians(angle) for angle in edit.view_angles or (0.,)])
+
+
+class _Old(NamedTuple):
+    r"""The old product: how the new one is pasted, where it is and stands in
+    the frames that show it. Without a rate the leans are not used."""
+    kind: str
+    whole: Whole
+    places: Places
+    seen: list[int]
+    leans: torch.Tensor | None = None
+    rate: float = 0.
+
+
+def _old(video, mask, kind, stand) -> _Old:
+    places = Places.of(mask)
+    seen = places.size.nonzero().flatten().tolist()
+    found = Whole(mask, torch.zeros_like(mask))
+    if kind != 'flat':
+        stand = stand or standing(video, mask, places, seen)
+    if kind == 'flat' or kind == 'auto' and not stand.rate:
+        return _Old('flat', found, places, seen)
+    found = whole(video, mask, places, seen, stand.leans)
+    if found.front.any():
+        places = Places.of(found.mask)
+        stand = standing(video, found.mask, places, seen)
+    return _Old('turning' if kind == 'auto' else kind, found, places, seen,
+                *stand)
+
+
+def _laid(old: _Old, index: int, lean, place: At) -> torch.Tensor:
+    r"""The map from a frame's pixels to a picture of the new product."""
+    scale = place.size / old.places.size[index]
+    centre = old.places.centre[index]
+    if old.rate:  # it stands on something
+        down = torch.stack([-lean.sin(), lean.cos()])
+        centre = centre + down * (
+            foot(old.whole.mask[index], centre, down) - place.foot / scale)
+    return similarity(centre, place.centre, -lean[None], scale)
 
 
 def fill(video: torch.Tensor, mask: torch.Tensor) -> torch.Tensor:

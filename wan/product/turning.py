@@ -12,6 +12,7 @@ import torch
 import torch.nn.functional as F
 
 from .places import Places, look
+from .plan import ROUND, Plan
 
 # Pixels of a look, and columns of an unrolled one over +- WIDE radians.
 SIDE, COLUMNS, WIDE = 64, 48, 1.05
@@ -27,6 +28,9 @@ CLEAR = .04
 PLAIN = 1.
 # Two looks must share so many columns.
 SHARED = 12
+# How much more a photo counts where it shows a place from the front: a power
+# of the cosine; and the least that it counts.
+FRONT, LEAST = 4, 1e-4
 
 
 class Turn(NamedTuple):
@@ -113,34 +117,71 @@ def unrolled(
                       inside])
 
 
-def turned_photo(photo: torch.Tensor, angles: torch.Tensor) -> torch.Tensor:
+def turned_views(
+    views: torch.Tensor, angles: torch.Tensor, base: int = 0,
+    plan: Plan = ROUND,
+) -> torch.Tensor:
     r"""A product wrapped on its own outline and turned.
 
-    What the photo does not show is the mirror image of what it does.
+    Where several photos show a place, they are blended, those most that show
+    it from the front. What none shows is the mirror image of what is near.
 
     Args:
-        photo: [4, h, w]: colours times alpha, and alpha.
-        angles: [K], radians by which its front goes to the right.
+        views: [V, 4, h, w], photos: colours times alpha, and alpha.
+        angles: [V], radians by which the front of each goes to the right.
+        base: the photo whose outline it gets, as wide as the plan says.
+        plan: of a box, the first photo shows a face.
 
     Returns:
-        [K, 4, h, w], with the photo's alpha in all of them.
+        [4, h, w].
     """
-    height, width = photo.shape[1:]
-    middle, half, _ = extents(photo[3])
-    x = torch.arange(width) + .5
-    u = ((x - middle[:, None]) / half[:, None]).clamp(-1, 1)
-    around = u.asin()[None] - angles[:, None, None]
-    # Not from the edge itself, where the ground shines through.
-    inner = (half - 1.5).clamp_min(.5)
-    source = middle[:, None] + inner[:, None] * around.sin()
-    y = (torch.arange(height) + .5)[:, None].expand(height, width)
-    grid = torch.stack([2 * source / width - 1,
-                        (2 * y / height - 1).expand_as(source)], -1)
-    found = F.grid_sample(
-        photo.expand(len(angles), -1, -1, -1), grid, align_corners=False)
-    colours = found[:, :3] / found[:, 3:].clamp_min(1e-3)
-    colours = torch.where(found[:, 3:] > .05, colours, 0)
-    return torch.cat([colours * photo[3], photo[3].expand_as(found[:, 3:])], 1)
+    height, width = views.shape[2:]
+    yaw = angles[0].item()
+    wider = plan.half(yaw) / plan.half(yaw - angles[base].item())
+    middle, half, known = extents(views[base, 3])
+    x, y = torch.arange(width) + .5, torch.arange(height) + .5
+    across = ((x - middle[:, None]) / (half[:, None] * wider)).clamp(-1, 1)
+    points = plan.points(across, yaw)
+    top, tall = _rows(known)
+    total, weights = 0., 0.
+    for view, angle in zip(views, angles.tolist(), strict=True):
+        row_middle, row_half, known = extents(view[3])
+        first, high = _rows(known)
+        down = first + (y - top) * (high / tall)
+        row = down.long().clamp(0, height - 1)
+        place, facing = plan.seen(points, yaw - angle)
+        # Not from the edge itself, where the ground shines through.
+        inner = (row_half - 1.5).clamp_min(.5)
+        found = _taken(view, row_middle[row][:, None]
+                       + inner[row][:, None] * place, down)
+        colours = found[:3] / found[3:].clamp_min(1e-3)
+        # Of all that show nothing here, the nearest.
+        weight = facing.clamp_min(0).pow(FRONT) + LEAST * (
+            1 + LEAST + facing)
+        weight = weight * (found[3] > .05)
+        total, weights = total + colours * weight, weights + weight
+    alpha = views[base, 3]
+    if wider != 1:
+        alpha = _taken(views[base], middle[:, None]
+                       + (x - middle[:, None]) / wider, y)[3]
+    return torch.cat([
+        total / weights.clamp_min(1e-9) * alpha, alpha[None]])
+
+
+def _taken(view, x, y):
+    r"""[4, h, w]: a picture's pixels at x [h, w], in rows y [h]."""
+    height, width = view.shape[1:]
+    grid = torch.stack([2 * x / width - 1, (
+        2 * y[:, None] / height - 1).expand_as(x)], -1)
+    return F.grid_sample(view[None], grid[None], align_corners=False)[0]
+
+
+def _rows(known: torch.Tensor) -> tuple[float, float]:
+    r"""The first of an outline's rows, and how many there are."""
+    rows = known.nonzero().flatten()
+    if not len(rows):
+        return 0., 1.
+    return rows[0].item(), rows[-1].item() + 1 - rows[0].item()
 
 
 def extents(

@@ -1,5 +1,5 @@
 r"""How a reference is captured and read: one frozen dataclass."""
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from ..utils.flags import check_choices, choice
@@ -142,6 +142,12 @@ class RefConfig:
     def own_guidance(self) -> float | None:
         r"""Scale of the reference's own guidance; None where it has none."""
         return self.ref_guide_scale if self.ref_branches == 'split' else None
+
+    def shared(self, photos: int) -> 'RefConfig':
+        r"""One value of `ref_c`, divided among so many photos of a product."""
+        if self.joint or len(self.ref_c) > 1:
+            return self
+        return replace(self, ref_c=(self.ref_c[0] / photos,) * photos)
 
     def check_photos(self, photos: int) -> None:
         r"""Check that each photo has its weight.
