@@ -12,7 +12,6 @@ import torch
 import torch.nn.functional as F
 
 from .places import Places, look
-from .plan import ROUND, Plan
 
 # Pixels of a look, and columns of an unrolled one over +- WIDE radians.
 SIDE, COLUMNS, WIDE = 64, 48, 1.05
@@ -118,8 +117,7 @@ def unrolled(
 
 
 def turned_views(
-    views: torch.Tensor, angles: torch.Tensor, base: int = 0,
-    plan: Plan = ROUND,
+    views: torch.Tensor, angles: torch.Tensor, base: int = 0
 ) -> torch.Tensor:
     r"""A product wrapped on its own outline and turned.
 
@@ -129,51 +127,38 @@ def turned_views(
     Args:
         views: [V, 4, h, w], photos: colours times alpha, and alpha.
         angles: [V], radians by which the front of each goes to the right.
-        base: the photo whose outline it gets, as wide as the plan says.
-        plan: of a box, the first photo shows a face.
+        base: the photo whose outline it gets.
 
     Returns:
         [4, h, w].
     """
     height, width = views.shape[2:]
-    yaw = angles[0].item()
-    wider = plan.half(yaw) / plan.half(yaw - angles[base].item())
     middle, half, known = extents(views[base, 3])
     x, y = torch.arange(width) + .5, torch.arange(height) + .5
-    across = ((x - middle[:, None]) / (half[:, None] * wider)).clamp(-1, 1)
-    points = plan.points(across, yaw)
+    around = ((x - middle[:, None]) / half[:, None]).clamp(-1, 1).asin()
     top, tall = _rows(known)
     total, weights = 0., 0.
-    for view, angle in zip(views, angles.tolist(), strict=True):
-        row_middle, row_half, known = extents(view[3])
+    for view, angle in zip(views, angles, strict=True):
+        middle, half, known = extents(view[3])
         first, high = _rows(known)
         down = first + (y - top) * (high / tall)
         row = down.long().clamp(0, height - 1)
-        place, facing = plan.seen(points, yaw - angle)
         # Not from the edge itself, where the ground shines through.
-        inner = (row_half - 1.5).clamp_min(.5)
-        found = _taken(view, row_middle[row][:, None]
-                       + inner[row][:, None] * place, down)
+        inner = (half - 1.5).clamp_min(.5)
+        own = around - angle
+        source = middle[row][:, None] + inner[row][:, None] * own.sin()
+        grid = torch.stack([2 * source / width - 1, (
+            2 * down[:, None] / height - 1).expand_as(source)], -1)
+        found = F.grid_sample(view[None], grid[None], align_corners=False)[0]
         colours = found[:3] / found[3:].clamp_min(1e-3)
         # Of all that show nothing here, the nearest.
-        weight = facing.clamp_min(0).pow(FRONT) + LEAST * (
-            1 + LEAST + facing)
+        weight = own.cos().clamp_min(0).pow(FRONT) + LEAST * (
+            1 + LEAST + own.cos())
         weight = weight * (found[3] > .05)
         total, weights = total + colours * weight, weights + weight
     alpha = views[base, 3]
-    if wider != 1:
-        alpha = _taken(views[base], middle[:, None]
-                       + (x - middle[:, None]) / wider, y)[3]
     return torch.cat([
         total / weights.clamp_min(1e-9) * alpha, alpha[None]])
-
-
-def _taken(view, x, y):
-    r"""[4, h, w]: a picture's pixels at x [h, w], in rows y [h]."""
-    height, width = view.shape[1:]
-    grid = torch.stack([2 * x / width - 1, (
-        2 * y[:, None] / height - 1).expand_as(x)], -1)
-    return F.grid_sample(view[None], grid[None], align_corners=False)[0]
 
 
 def _rows(known: torch.Tensor) -> tuple[float, float]:

@@ -8,10 +8,9 @@ import torch.nn.functional as F
 
 from .filters import erode
 from .places import Places
-from .plan import ROUND, Plan, plan_of
 from .shading import light_of, shade
 from .standing import DOWN, foot
-from .turning import extents, turned_views
+from .turning import turned_views
 
 # Frames whose light is looked at, at most.
 FRAMES = 12
@@ -33,12 +32,10 @@ class Views:
         pictures: [V, 4, h, w], colours times alpha, and alpha.
         places: where the product is in each.
         angles: of each, radians by which the camera has gone to the right.
-        plan: of the product.
     """
     pictures: torch.Tensor
     places: tuple[At, ...]
     angles: torch.Tensor
-    plan: Plan = ROUND
 
     @classmethod
     def of(
@@ -63,15 +60,7 @@ class Views:
                 tall[i] / tall[0]), foot(
                     alpha[i], new.centre[i], DOWN) * ratio.mean())
             for i in range(len(alpha)))
-        plan = plan_of([_widths(part) for part in alpha],
-                       [angle - angles[0] for angle in angles])
-        if plan.box:  # it is wider across a corner
-            room = pictures.size(3) // 2
-            pictures = F.pad(pictures, (room, room))
-            places = tuple(place._replace(
-                centre=place.centre + torch.tensor([room, 0.]))
-                for place in places)
-        return cls(pictures, places, torch.tensor(angles), plan)
+        return cls(pictures, places, torch.tensor(angles))
 
     def lit(
         self, video: torch.Tensor, mask: torch.Tensor, outline: torch.Tensor,
@@ -119,15 +108,4 @@ class Views:
         angles = self.angles + yaw
         if not turn or (len(angles) == 1 and not angles.any()):
             return self.pictures[base], self.places[base]
-        place = self.places[base]
-        front = angles[0].item()
-        wider = self.plan.half(front) / self.plan.half(
-            front - angles[base].item())
-        return turned_views(self.pictures, angles, base, self.plan), \
-            place._replace(size=place.size * wider ** .5)
-
-
-def _widths(alpha: torch.Tensor) -> torch.Tensor:
-    r"""Of the rows of an outline [h, w] that show it."""
-    _, half, known = extents(alpha)
-    return 2 * half[known]
+        return turned_views(self.pictures, angles, base), self.places[base]
