@@ -32,7 +32,6 @@ from wan.synth.bench.edit import ELSEWHERE, PairEditor, weighed
 from wan.synth.bench.pairs import SEEDS
 from wan.synth.bench.run import run
 from wan.synth.bench.store import Setup
-from wan.synth.bench.velocities import held_outside
 from wan.synth.bench.worlds import WORLDS
 from wan.synth.depth import DepthMotion, Thing
 from wan.synth.judge import DEPTH_LABELS, Judge
@@ -156,28 +155,15 @@ def test_views_share_the_weight():
     assert weighed(joint, 3) is joint
 
 
-def test_outside_a_latent_goes_straight_back():
-    goal, noise = torch.rand(2, 2, 1, 3, 4)
-    cells = torch.zeros(1, 3, 4)
-    cells[:, :, 2:] = 1
-
-    def one(latents, t):
-        return {name: torch.ones_like(x) for name, x in latents.items()}
-
-    v = held_outside(one, goal, cells, 1000.)
-    found = v({'pt': .4 * goal + .6 * noise}, 600.)['pt']
-    assert torch.allclose(found[..., :2], (noise - goal)[..., :2], atol=1e-6)
-    assert (found[..., 2:] == 1).all()
-
-
 @pytest.fixture(scope='module')
 def editor(checkpoint):
     return PairEditor(lambda: running._pipeline(checkpoint), PAIR)
 
 
 def short(row, taken='anchored'):
-    row = variant(row, row.name, row.title, sample_steps=3 if
-                  row.kind == 'edit' else row.edit.sample_steps // 5)
+    steps = 3 if row.edit.edit_method == 'flowalign' else \
+        row.edit.sample_steps // 5
+    row = variant(row, row.name, row.title, sample_steps=steps)
     return taken_as([row], [taken])[0]
 
 

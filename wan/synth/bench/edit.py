@@ -19,7 +19,7 @@ from .answer import Answer, Question
 from .attempt import AttemptSlots
 from .measures import overlap
 from .rows import CAPTIONS, Row
-from .velocities import counted, held_outside, remembered
+from .velocities import counted, remembered
 
 # What decides where an edit is and what it is pulled to is all of its
 # settings but these; of some of them only whether it is pulled to a collage.
@@ -148,8 +148,6 @@ class PairEditor:
         if row.mask == 'none':
             return None, None
         edit, products = row.edit, []
-        if row.kind == 'resample':  # what starts from the collage has one
-            edit = replace(edit, edit_method='flowalign')
         if row.ref is not None and pastes(
                 edit, self.products(row, photo), masked=True):
             products = self.products(row, photo)
@@ -210,9 +208,6 @@ class PairEditor:
         denoiser = self.pipe.denoiser
         v = row.step_cache.of(
             v, denoiser, lead, denoiser.timestep(last), slots)
-        if row.kind == 'resample':
-            scene = replace(scene, latent=goal)
-            v = held_outside(v, goal, region.cells, denoiser.timestep(1.))
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)

@@ -34,8 +34,7 @@ BEST_REF, BEST_EDIT = (
         (RefConfig(), ('ref_c', 'ref_t')),
         (EDIT, ('collage_zeta_scale', 'sample_guide_scale'))))
 
-KINDS = ('copy', 'round_trip', 'truth', 'ceiling', 'paste', 'edit',
-         'resample', 'attempt')
+KINDS = ('copy', 'round_trip', 'truth', 'ceiling', 'paste', 'edit', 'attempt')
 # Those that need no model.
 BOUNDS = ('copy', 'truth', 'paste')
 CAPTIONS = ('full', 'hidden')
@@ -55,10 +54,8 @@ class Row:
         family: key of `FAMILIES`.
         kind: 'copy' of the template, its 'round_trip' through the VAE, the
             'truth' itself, the 'ceiling' (the truth's round trip), the
-            photo's 'paste' (see `collage`), an 'edit', a 'resample' (the
-            collage noised to the first sigma, and sampled from there inside
-            the mask alone), or an 'attempt': the public one's way of reading
-            the photo, see `attempt`.
+            photo's 'paste' (see `collage`), an 'edit', or an 'attempt': the
+            public one's way of reading the photo, see `attempt`.
         edit: of the loop.
         ref: of the photo; None edits by text alone.
         caption: 'full' or 'hidden', see `Pair.prompts`.

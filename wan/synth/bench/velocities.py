@@ -64,28 +64,6 @@ def counted(
     return ask
 
 
-def held_outside(
-    v: Velocity, goal: Tensor, cells: Tensor, end: float
-) -> Velocity:
-    r"""A velocity that leads back to `goal` outside of a region.
-
-    A latent that was noised from it stays on its straight way there.
-
-    Args:
-        goal: [C, T, h, w].
-        cells: [T, h, w] in [0, 1], where `v` counts.
-        end: the timestep of pure noise.
-    """
-
-    def ask(latents, t):
-        back = {name: (latent - goal) * (end / t)
-                for name, latent in latents.items()}
-        return {name: torch.lerp(back[name], velocity, cells)
-                for name, velocity in v(latents, t).items()}
-
-    return ask
-
-
 def _digest(*tensors: Tensor) -> bytes:
     digest = hashlib.sha256()
     for tensor in tensors:

@@ -70,7 +70,7 @@ def _sampled(kind: str, level: float, bank: bool) -> Row:
         BESTS[kind] if bank else PULLED[kind],
         f'sdedit{"_bank" * bank}_{kind}_{level:g}',
         f'SDEdit {level:g} from the {kind} collage' + ', and bank' * bank,
-        kind='resample', edit_method='sdedit', sample_guide_scale=1.,
+        edit_method='refine', sample_guide_scale=1.,
         # Even steps, of which the last ones start at the level.
         sample_shift=1., sample_steps=round(STEPS / level), strength=level)
 
