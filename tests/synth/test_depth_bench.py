@@ -7,7 +7,6 @@ import torch
 
 from wan.edit_config import EditConfig
 from wan.product.collage import PASTES
-from wan.refdrop.config import RefConfig
 from wan.synth.bench import __main__ as command
 from wan.synth.bench import run as running
 from wan.synth.bench.depth.measures import light_error, turn_is_right
@@ -28,7 +27,7 @@ from wan.synth.bench.depth.rows import (
     taken_as,
     variant,
 )
-from wan.synth.bench.edit import ELSEWHERE, PairEditor, weighed
+from wan.synth.bench.edit import ELSEWHERE, PairEditor
 from wan.synth.bench.pairs import SEEDS
 from wan.synth.bench.run import run
 from wan.synth.bench.store import Setup
@@ -63,8 +62,13 @@ def test_pairs_are_fair():
         assert abs(pair.stands[0][0].yaw - yaw) < .18
     assert [len(PAIR.photos(kind)) for kind in PHOTOS[:2]] == [1, 1]
     assert len(PAIR.photos('views')) in (3, 4)
-    assert PAIR.angles('any') == [0.]
-    assert len(set(PAIR.angles('views'))) == len(PAIR.photos('views'))
+    assert PAIR.angles('any') == PAIR.angles('anchored') == ()
+    angles = torch.tensor(PAIR.angles('views'))
+    assert len(angles) == len(PAIR.photos('views'))
+    # Around the product, each as far from the last.
+    apart = 360 / len(angles)
+    assert torch.allclose(angles.diff().remainder(360.),
+                          torch.tensor(apart), atol=1e-3)
 
 
 def test_prompts_hide_the_appearance():
@@ -145,14 +149,6 @@ def test_levels_are_sigmas():
         sigmas = row.edit.sigmas
         assert sigmas[0].item() == pytest.approx(level, abs=.01)
         assert len(sigmas) == 11
-
-
-def test_views_share_the_weight():
-    ref = RefConfig(ref_c=(.6,))
-    assert weighed(ref, 1) is ref
-    assert weighed(ref, 3).ref_c == pytest.approx((.2,) * 3)
-    joint = RefConfig(ref_c=(1.,), ref_gate='joint')
-    assert weighed(joint, 3) is joint
 
 
 @pytest.fixture(scope='module')

@@ -66,5 +66,8 @@ class Question(Protocol):
             taken: how, see `Row.taken`.
         """
 
+    def angles(self, taken: str) -> tuple[float, ...]:
+        r"""The photos' `view_angles`; none where they are not told."""
+
     def answer(self) -> Answer:
         r"""What edits are held against, rendered."""

@@ -8,10 +8,9 @@ from torch import Tensor
 
 from wan.edit_config import EditConfig
 from wan.edit_steps import EDITED, EditSteps, Scene, pastes
-from wan.product.collage import collage
+from wan.product.collage import collage_of
 from wan.product.masks import Region, composite
 from wan.product.photo import Product
-from wan.refdrop.config import RefConfig
 from wan.sparse import Sparse
 from wan.utils.progress import Progress
 
@@ -124,10 +123,13 @@ class PairEditor:
 
     def pasted(self, row: Row, photo: str) -> Tensor:
         r"""The row's collage alone."""
-        product = self.products(row, photo)[0].fitted(self.size)
-        return collage(
-            self.source, self.answer.old, *product, row.edit.collage,
-            self.pair.anchor, self.answer.stand).video
+        return collage_of(self.source, self.answer.old,
+                          self.products(row, photo), self.viewed(row)).video
+
+    def viewed(self, row: Row) -> EditConfig:
+        r"""The row's settings, and which sides the pair's photos show."""
+        return replace(row.edit, view_frame=self.pair.anchor,
+                       view_angles=self.pair.angles(row.taken))
 
     def measure(self, row: Row, video: Tensor) -> dict[str, float]:
         r"""The world's measures of the row's last edit, and its cost."""
@@ -147,7 +149,7 @@ class PairEditor:
         r"""The row's region, and the latent it is pulled to inside."""
         if row.mask == 'none':
             return None, None
-        edit, products = row.edit, []
+        edit, products = self.viewed(row), []
         if row.ref is not None and pastes(
                 edit, self.products(row, photo), masked=True):
             products = self.products(row, photo)
@@ -186,7 +188,7 @@ class PairEditor:
         elif row.ref is not None and row.ref.reads(
                 len(self.pipe.model.blocks), len(row.edit.sigmas) - 1):
             products = self.products(row, photo)
-            ref = weighed(row.ref, len(products))
+            ref = row.ref.shared(len(products))
             photos = self.pipe.encode_photos(
                 scene, products, ref, self.progress)
             slots = self.pipe.remember(
@@ -211,13 +213,6 @@ class PairEditor:
         return self.pipe.edit(
             scene, v, row.edit, self.progress, region, goal,
             ref_guide_scale=row.ref.own_guidance if slots else None)
-
-
-def weighed(ref: RefConfig, photos: int) -> RefConfig:
-    r"""One c for each photo, of which the sum is that of one photo."""
-    if ref.joint or len(ref.ref_c) == photos:
-        return ref
-    return replace(ref, ref_c=(sum(ref.ref_c) / photos,) * photos)
 
 
 def _placing(edit: EditConfig) -> tuple:

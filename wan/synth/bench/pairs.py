@@ -54,6 +54,10 @@ class Pair:
         r"""What a perfect edit shows."""
         return swap(self.clip, self.product)
 
+    def angles(self, taken: str) -> tuple[float, ...]:
+        r"""None: a flat product has no sides."""
+        return ()
+
     def answer(self) -> Answer:
         r"""What edits are held against, rendered."""
         return Answer(

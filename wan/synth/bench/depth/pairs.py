@@ -90,10 +90,15 @@ class DepthPair:
         return [render_solid(product, stand, self.elevation, self.clip.size)
                 for stand in self.stands[PHOTOS.index(taken)]]
 
-    def angles(self, taken: str) -> list[float]:
-        r"""Degrees from the first photo's side to each one's."""
-        yaws = [stand.yaw for stand in self.stands[PHOTOS.index(taken)]]
-        return [math.degrees(yaw - yaws[0]) for yaw in yaws]
+    def angles(self, taken: str) -> tuple[float, ...]:
+        r"""Degrees from the side that the anchor shows to that of each photo;
+        none where there is one photo, which is taken to show it."""
+        if taken != 'views':
+            return ()
+        seen = self.clip.motion.stand(self.anchor, self.clip.frames).yaw
+        return tuple(
+            math.degrees(math.remainder(seen - stand.yaw, 2 * math.pi))
+            for stand in self.stands[PHOTOS.index(taken)])
 
     def prompts(self, caption: str) -> tuple[str, str]:
         r"""Source and target prompt; caption as of `Pair.prompts`."""
