@@ -202,7 +202,8 @@ def train_dit(
     # On a CPU SDPA's backward is slow.
     network = new_network(
         out, 'matmul' if device == 'cpu' else 'auto', world).to(device)
-    tokenizer = text.write_tokenizer(out, world)
+    # That in `out` belongs to the weights there until new ones are written.
+    tokenizer = text.write_tokenizer(folder, world)
     # Clips and images, whole and in part, and the sheets are each worth their
     # own kernels; past the limit torch would leave blocks uncompiled.
     torch._dynamo.config.recompile_limit = 32
@@ -294,6 +295,7 @@ def export(
     network: TextToVideo, out: Path, world: World = WORLDS['flat']
 ) -> None:
     r"""Write both networks in bfloat16, under the official names."""
+    text.write_tokenizer(out, world)
     text.write_encoder(out, network.encoder, world)
     with atomic_write(out / WEIGHTS) as temporary:
         save_file({k: v.to('cpu', torch.bfloat16).contiguous()
