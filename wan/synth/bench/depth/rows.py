@@ -15,7 +15,7 @@ from ..rows import BEST, COLLAGE, EDIT, FULL, HIDDEN, QUICK_STEPS, Row
 
 # Weights of the photo's attention, guidance scales, and sigmas at which the
 # collage is sampled from, in about so many steps.
-WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.2, .3, .5), 10
+WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.3, .5, .7, .85), 10
 
 
 def variant(row: Row, name: str, title: str, **changes: object) -> Row:
@@ -65,11 +65,11 @@ BESTS = {
 
 
 def _sampled(kind: str, level: float, bank: bool) -> Row:
-    r"""SDEdit inside the mask, from a collage at a sigma."""
+    r"""Refined inside the mask, from a collage at a sigma."""
     return variant(
         BESTS[kind] if bank else PULLED[kind],
-        f'sdedit{"_bank" * bank}_{kind}_{level:g}',
-        f'SDEdit {level:g} from the {kind} collage' + ', and bank' * bank,
+        f'refine{"_bank" * bank}_{kind}_{level:g}',
+        f'{kind} collage refined from {level:g}' + ', and bank' * bank,
         edit_method='refine', sample_guide_scale=1.,
         # Even steps, of which the last ones start at the level.
         sample_shift=1., sample_steps=round(STEPS / level), strength=level)
@@ -88,7 +88,7 @@ CANDIDATES: dict[str, tuple[Row, ...]] = {
     'joint': (JOINT,),
     'pull': tuple(PULLED.values()),
     'best': tuple(BESTS.values()),
-    'sdedit': tuple(SAMPLED.values()),
+    'refine': tuple(SAMPLED.values()),
 }
 # What a user without a mask of the product gets.
 FOUND = tuple(
