@@ -1,45 +1,39 @@
 r"""The jobs of a page: one at a time on a device, with one loaded model."""
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import logging
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
-from PIL import Image
+from .. import jobs
+from ..experiments.experiment import MOV_CODECS
+from ..jobs.task import Job
+from ..tasks import TASKS
+from ..utils.flags import path_names
+from ..utils.progress import Cancelled
+from ..utils.record import slug
+from .again import named_here
+from .errand import Errand
+from .line import Line
+from .loaded import Loaded, release
+from .state import State
+from .uploads import accept
 
+__all__ = ['State', 'Station']
 
-@dataclass(frozen=True)
-class State:
-    r"""What a visitor is shown of a job.
+log = logging.getLogger(__name__)
 
-    Args:
-        status: 'waiting', 'running', 'done', 'failed' or 'cancelled'.
-        place: in the queue, 1 is the next; 0 of a job that does not wait.
-        stage: that it is in, '' before it runs.
-        done, total: steps of the stage.
-        eta: seconds until the stage ends, None where that is not known.
-        glimpse: what the video is like by now; None where nothing can be
-            shown yet, and once the job has ended.
-        files: of what has been written: 'result' and 'record'; of an edit
-            'mask', 'comparison' and 'sheet' where they are; of a preview
-            'result' is the picture.
-        notes: sentences that the user should know.
-        numbers: what was changed and kept, by name.
-        error: why it failed, one sentence with the place of the log.
-    """
-    status: str
-    place: int = 0
-    stage: str = ''
-    done: int = 0
-    total: int = 0
-    eta: float | None = None
-    glimpse: Image.Image | None = None
-    files: Mapping[str, Path] = field(default_factory=dict)
-    notes: tuple[str, ...] = ()
-    numbers: Mapping[str, float] = field(default_factory=dict)
-    error: str = ''
-
-    @property
-    def ended(self) -> bool:
-        return self.status not in ('waiting', 'running')
+VISITOR = re.compile('[0-9a-f]{32}')
+UPLOADS = 'uploads'
+# What is remembered of jobs that have ended, and may wait of one visitor.
+HISTORY, MAX_WAITING = 500, 100
+# Settings that are the page's own affair.
+OWN = ('save_file', 'overwrite')
+# Seconds that a running job has to end when the page closes.
+GRACE = 60.
 
 
 class Station:
@@ -64,7 +58,20 @@ class Station:
         device: str | None = None,
         shared: Sequence[str | Path] = (),
     ):
-        raise NotImplementedError
+        self.root = Path(root).absolute()
+        self.root.mkdir(parents=True, exist_ok=True)
+        self.fixed = {name: str(value) for name, value in (
+            ('ckpt_dir', ckpt_dir), ('device', device)) if value is not None}
+        self.shared = [*shared, *([ckpt_dir] if ckpt_dir else [])]
+        self._errands: dict[str, Errand] = {}
+        self._line, self._running = Line(), None
+        self._changed, self._closed = threading.Condition(), False
+        self._loaded = Loaded(self.root)
+        self._thread = threading.Thread(
+            target=self._work, name='station', daemon=True)
+        self._thread.start()
+
+    # Visitors and their files
 
     def new_visitor(self) -> str:
         r"""The name of a new visitor, 32 hexadecimal digits.
@@ -72,7 +79,7 @@ class Station:
         It may be kept by his browser: after a restart it still names his
         files and his catalogue.
         """
-        raise NotImplementedError
+        return secrets.token_hex(16)
 
     def folder(self, visitor: str) -> Path:
         r"""Of all that is a visitor's, which is made.
@@ -80,11 +87,26 @@ class Station:
         Raises:
             ValueError: no such name can be.
         """
-        raise NotImplementedError
+        if not VISITOR.fullmatch(str(visitor)):
+            raise ValueError('This visitor is not known here.')
+        folder = self.root / visitor
+        folder.mkdir(exist_ok=True)
+        return folder
 
     def accept(self, file: str | Path, kind: str, visitor: str) -> Path:
         r"""Take an upload over, see `uploads.accept`."""
-        raise NotImplementedError
+        return accept(file, kind, self.folder(visitor) / UPLOADS)
+
+    def readable(self, visitor: str) -> list[str | Path]:
+        r"""Folders and files of which a visitor's settings may name some."""
+        return [self.folder(visitor), *self.shared]
+
+    def shown(self, text: str, visitor: str) -> str:
+        r"""A sentence with a visitor's files by their names alone."""
+        own = re.escape(str(self.folder(visitor)))
+        return re.sub(rf'{own}/({UPLOADS}/[0-9a-f]{{32}}/)?', '', text)
+
+    # Jobs
 
     def submit(
         self,
@@ -109,7 +131,13 @@ class Station:
             ValueError: the first thing wrong, in one sentence, in which files
                 stand by their names alone.
         """
-        raise NotImplementedError
+        folder = self.folder(visitor) / (
+            time.strftime('%Y%m%d-%H%M%S-') + secrets.token_hex(8))
+        make = partial(self.job, task, dict(settings), visitor, also, folder)
+        job = make()
+        if also == 'preview' and not job.work.loads:
+            return self._at_once(self._errand(make, task, visitor, folder))
+        return self.put(make, task, visitor, folder, also == 'preview')
 
     def preview(
         self,
@@ -124,7 +152,124 @@ class Station:
         Raises:
             ValueError: as of `submit`; it failed, or took too long.
         """
-        raise NotImplementedError
+        ticket = self.submit(task, settings, visitor, 'preview')
+        found = self.wait(ticket, visitor, timeout)
+        if not found.ended:
+            self.cancel(ticket, visitor)
+            raise ValueError(
+                f'The preview has not come in {timeout:.0f} s: other jobs are '
+                f'before it.')
+        if found.status != 'done':
+            raise ValueError(found.error or 'The preview was cancelled.')
+        return found.files
+
+    def job(
+        self,
+        task: str,
+        settings: Mapping[str, object],
+        visitor: str,
+        also: str | None,
+        folder: Path,
+        name: str | None = None,
+    ) -> Job:
+        r"""A job of a visitor, checked.
+
+        Args:
+            folder: of its files.
+            name: of the result in it (default: of the prompt's words).
+
+        Raises:
+            ValueError: the first thing wrong, in one sentence.
+        """
+        given = self.given(task, settings, visitor)
+        if name is None:
+            words = given.get('target_prompt') or given.get('prompt') or ''
+            suffix = '.mov' if given.get('codec') in MOV_CODECS \
+                else TASKS[task].suffixes[0]
+            name = f'{task}_{slug(str(words))}{suffix}'
+        try:
+            return jobs.prepare(
+                TASKS, task, {**given, 'save_file': str(folder / name)},
+                also=also)
+        except ValueError as error:
+            raise ValueError(self.shown(str(error), visitor)) from error
+
+    def given(
+        self, task: str, settings: Mapping[str, object], visitor: str
+    ) -> dict[str, object]:
+        r"""Settings as they are given to a task: with those that are this
+        page's, and no file but the visitor's and those for all.
+
+        Raises:
+            ValueError: another file, or a setting that is the page's affair.
+        """
+        if task not in TASKS:
+            raise ValueError(f'task is {str(task)[:60]!r}, allowed: '
+                             f'{", ".join(TASKS)}.')
+        given = {name: value for name, value in settings.items()
+                 if value not in (None, '', (), [])}
+        for name in OWN:
+            if name in given:
+                raise ValueError(f'{name} is not to be given here.')
+        readable = self.readable(visitor)
+        for name in ('ckpt_dir', *(
+                name for kind in TASKS[task].kinds
+                for name in path_names(kind))):
+            value = given.get(name, ())
+            for one in (value,) if isinstance(value, (str, Path)) else value:
+                if not named_here(name, str(one), readable):
+                    raise ValueError(
+                        f'{name} must be a file that was uploaded here, not '
+                        f'{Path(str(one)).name!r}.')
+        return {**given, **{
+            name: value for name, value in self.fixed.items()
+            if name == 'device' or name not in given}}
+
+    def put(
+        self,
+        make: Callable[[], Job | Path],
+        task: str,
+        visitor: str,
+        folder: Path,
+        ahead: bool = False,
+        when_ended: Callable[[State], None] | None = None,
+    ) -> str:
+        r"""Put a job in the queue; gives its ticket.
+
+        Args:
+            make: checks it once more when its turn has come, see `Errand`.
+            folder: of its files.
+            ahead: before all that are not.
+            when_ended: told of its last state.
+
+        Raises:
+            ValueError: too many wait, or the page is closed.
+        """
+        with self._changed:
+            waiting = sum(
+                one.visitor == visitor for one in self._line.order())
+            if waiting >= MAX_WAITING:
+                raise ValueError(
+                    f'{waiting} of your jobs wait already, at most '
+                    f'{MAX_WAITING} may.')
+            errand = self._errand(
+                make, task, visitor, folder, ahead, when_ended)
+            self._line.put(errand)
+            self._changed.notify()
+        return errand.ticket
+
+    def _errand(self, make, task, visitor, folder, *more) -> Errand:
+        errand = Errand(secrets.token_hex(16), visitor, task, make, folder,
+                        *more)
+        with self._changed:
+            if self._closed:
+                raise ValueError('The page is closed.')
+            self._errands[errand.ticket] = errand
+            ended = [one for one in self._errands.values()
+                     if one.ended.is_set()]
+            for one in ended[:max(0, len(ended) - HISTORY)]:
+                del self._errands[one.ticket]
+        return errand
 
     def state(self, ticket: str, visitor: str) -> State:
         r"""What is known of a visitor's job.
@@ -132,17 +277,24 @@ class Station:
         Raises:
             ValueError: he has no such job (any more).
         """
-        raise NotImplementedError
+        with self._changed:
+            errand = self._of(ticket, visitor)
+            return errand.state_at(next((
+                place for place, one in enumerate(self._line.order(), 1)
+                if one is errand), 0))
 
     def wait(
         self, ticket: str, visitor: str, timeout: float | None = None
     ) -> State:
         r"""The state once the job has ended, or after so many seconds."""
-        raise NotImplementedError
+        self._of(ticket, visitor).ended.wait(timeout)
+        return self.state(ticket, visitor)
 
     def tickets(self, visitor: str) -> list[str]:
         r"""A visitor's jobs, the latest last, as far as they are known."""
-        raise NotImplementedError
+        with self._changed:
+            return [one.ticket for one in self._errands.values()
+                    if one.visitor == visitor]
 
     def cancel(self, ticket: str, visitor: str) -> None:
         r"""Take a job from the queue, or end it at its next step.
@@ -150,8 +302,67 @@ class Station:
         Raises:
             ValueError: he has no such job.
         """
-        raise NotImplementedError
+        errand = self._of(ticket, visitor)
+        errand.progress.cancel()
+        with self._changed:
+            waited = self._line.drop(errand)
+        if waited:
+            errand.fail(Cancelled())
+
+    def _of(self, ticket, visitor) -> Errand:
+        errand = self._errands.get(ticket)
+        if errand is None or not secrets.compare_digest(
+                errand.visitor, str(visitor)):
+            raise ValueError('There is no such job (any more).')
+        return errand
 
     def close(self) -> None:
         r"""Cancel what runs, forget what waits, and free the model."""
-        raise NotImplementedError
+        with self._changed:
+            self._closed = True
+            left = list(self._line.order())
+            running = self._running
+            self._line = Line()
+            self._changed.notify()
+        for errand in left:
+            errand.fail(Cancelled())
+        if running is not None:
+            running.progress.cancel()
+        self._thread.join(GRACE)
+
+    # The thread that computes
+
+    def _work(self) -> None:
+        while (errand := self._next()) is not None:
+            self._run(errand, self._loaded)
+            errand = None
+            with self._changed:
+                self._running = None
+            release()
+        self._loaded.free()
+
+    def _next(self) -> Errand | None:
+        with self._changed:
+            while not self._closed:
+                self._running = self._line.take()
+                if self._running is not None:
+                    return self._running
+                self._changed.wait()
+        return None
+
+    def _at_once(self, errand: Errand) -> str:
+        r"""Run what needs no model, here and now."""
+        self._run(errand, None)
+        return errand.ticket
+
+    def _run(self, errand: Errand, loaded: Loaded | None) -> None:
+        try:
+            job = errand.check()
+            if isinstance(job, Path):
+                return errand.end(job)
+            pipe = loaded(job, errand.progress) if loaded else None
+            errand.glimpse = loaded and loaded.glimpse
+            path = jobs.execute(job, pipe, errand.progress)
+            errand.end(path.with_suffix('.json'))
+        except BaseException as error:
+            errand.fail(error, partial(self.shown, visitor=errand.visitor))
