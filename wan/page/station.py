@@ -1,10 +1,8 @@
 r"""The jobs of a page: one at a time on a device, with one loaded model."""
-import logging
 import re
 import secrets
-import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -13,27 +11,18 @@ from ..experiments.experiment import MOV_CODECS
 from ..jobs.task import Job
 from ..tasks import TASKS
 from ..utils.flags import path_names
-from ..utils.progress import Cancelled
 from ..utils.record import slug
 from .again import named_here
-from .errand import Errand
-from .line import Line
-from .loaded import Loaded, release
 from .state import State
 from .uploads import accept
+from .works import Works
 
 __all__ = ['State', 'Station']
 
-log = logging.getLogger(__name__)
-
 VISITOR = re.compile('[0-9a-f]{32}')
 UPLOADS = 'uploads'
-# What is remembered of jobs that have ended, and may wait of one visitor.
-HISTORY, MAX_WAITING = 500, 100
 # Settings that are the page's own affair.
 OWN = ('save_file', 'overwrite')
-# Seconds that a running job has to end when the page closes.
-GRACE = 60.
 
 
 class Station:
@@ -63,13 +52,7 @@ class Station:
         self.fixed = {name: str(value) for name, value in (
             ('ckpt_dir', ckpt_dir), ('device', device)) if value is not None}
         self.shared = [*shared, *([ckpt_dir] if ckpt_dir else [])]
-        self._errands: dict[str, Errand] = {}
-        self._line, self._running = Line(), None
-        self._changed, self._closed = threading.Condition(), False
-        self._loaded = Loaded(self.root)
-        self._thread = threading.Thread(
-            target=self._work, name='station', daemon=True)
-        self._thread.start()
+        self.works = Works(self.root, self.shown)
 
     # Visitors and their files
 
@@ -104,7 +87,7 @@ class Station:
     def shown(self, text: str, visitor: str) -> str:
         r"""A sentence with a visitor's files by their names alone."""
         own = re.escape(str(self.folder(visitor)))
-        return re.sub(rf'{own}/({UPLOADS}/[0-9a-f]{{32}}/)?', '', text)
+        return re.sub(rf'{own}/([\w.-]+/)*', '', text)
 
     # Jobs
 
@@ -136,8 +119,9 @@ class Station:
         make = partial(self.job, task, dict(settings), visitor, also, folder)
         job = make()
         if also == 'preview' and not job.work.loads:
-            return self._at_once(self._errand(make, task, visitor, folder))
-        return self.put(make, task, visitor, folder, also == 'preview')
+            return self.works.at_once(make, task, visitor, folder)
+        return self.works.put(
+            make, task, visitor, folder, also == 'preview')
 
     def preview(
         self,
@@ -225,76 +209,23 @@ class Station:
             name: value for name, value in self.fixed.items()
             if name == 'device' or name not in given}}
 
-    def put(
-        self,
-        make: Callable[[], Job | Path],
-        task: str,
-        visitor: str,
-        folder: Path,
-        ahead: bool = False,
-        when_ended: Callable[[State], None] | None = None,
-    ) -> str:
-        r"""Put a job in the queue; gives its ticket.
-
-        Args:
-            make: checks it once more when its turn has come, see `Errand`.
-            folder: of its files.
-            ahead: before all that are not.
-            when_ended: told of its last state.
-
-        Raises:
-            ValueError: too many wait, or the page is closed.
-        """
-        with self._changed:
-            waiting = sum(
-                one.visitor == visitor for one in self._line.order())
-            if waiting >= MAX_WAITING:
-                raise ValueError(
-                    f'{waiting} of your jobs wait already, at most '
-                    f'{MAX_WAITING} may.')
-            errand = self._errand(
-                make, task, visitor, folder, ahead, when_ended)
-            self._line.put(errand)
-            self._changed.notify()
-        return errand.ticket
-
-    def _errand(self, make, task, visitor, folder, *more) -> Errand:
-        errand = Errand(secrets.token_hex(16), visitor, task, make, folder,
-                        *more)
-        with self._changed:
-            if self._closed:
-                raise ValueError('The page is closed.')
-            self._errands[errand.ticket] = errand
-            ended = [one for one in self._errands.values()
-                     if one.ended.is_set()]
-            for one in ended[:max(0, len(ended) - HISTORY)]:
-                del self._errands[one.ticket]
-        return errand
-
     def state(self, ticket: str, visitor: str) -> State:
         r"""What is known of a visitor's job.
 
         Raises:
             ValueError: he has no such job (any more).
         """
-        with self._changed:
-            errand = self._of(ticket, visitor)
-            return errand.state_at(next((
-                place for place, one in enumerate(self._line.order(), 1)
-                if one is errand), 0))
+        return self.works.state(ticket, visitor)
 
     def wait(
         self, ticket: str, visitor: str, timeout: float | None = None
     ) -> State:
         r"""The state once the job has ended, or after so many seconds."""
-        self._of(ticket, visitor).ended.wait(timeout)
-        return self.state(ticket, visitor)
+        return self.works.wait(ticket, visitor, timeout)
 
     def tickets(self, visitor: str) -> list[str]:
         r"""A visitor's jobs, the latest last, as far as they are known."""
-        with self._changed:
-            return [one.ticket for one in self._errands.values()
-                    if one.visitor == visitor]
+        return self.works.tickets(visitor)
 
     def cancel(self, ticket: str, visitor: str) -> None:
         r"""Take a job from the queue, or end it at its next step.
@@ -302,67 +233,8 @@ class Station:
         Raises:
             ValueError: he has no such job.
         """
-        errand = self._of(ticket, visitor)
-        errand.progress.cancel()
-        with self._changed:
-            waited = self._line.drop(errand)
-        if waited:
-            errand.fail(Cancelled())
-
-    def _of(self, ticket, visitor) -> Errand:
-        errand = self._errands.get(ticket)
-        if errand is None or not secrets.compare_digest(
-                errand.visitor, str(visitor)):
-            raise ValueError('There is no such job (any more).')
-        return errand
+        self.works.cancel(ticket, visitor)
 
     def close(self) -> None:
         r"""Cancel what runs, forget what waits, and free the model."""
-        with self._changed:
-            self._closed = True
-            left = list(self._line.order())
-            running = self._running
-            self._line = Line()
-            self._changed.notify()
-        for errand in left:
-            errand.fail(Cancelled())
-        if running is not None:
-            running.progress.cancel()
-        self._thread.join(GRACE)
-
-    # The thread that computes
-
-    def _work(self) -> None:
-        while (errand := self._next()) is not None:
-            self._run(errand, self._loaded)
-            errand = None
-            with self._changed:
-                self._running = None
-            release()
-        self._loaded.free()
-
-    def _next(self) -> Errand | None:
-        with self._changed:
-            while not self._closed:
-                self._running = self._line.take()
-                if self._running is not None:
-                    return self._running
-                self._changed.wait()
-        return None
-
-    def _at_once(self, errand: Errand) -> str:
-        r"""Run what needs no model, here and now."""
-        self._run(errand, None)
-        return errand.ticket
-
-    def _run(self, errand: Errand, loaded: Loaded | None) -> None:
-        try:
-            job = errand.check()
-            if isinstance(job, Path):
-                return errand.end(job)
-            pipe = loaded(job, errand.progress) if loaded else None
-            errand.glimpse = loaded and loaded.glimpse
-            path = jobs.execute(job, pipe, errand.progress)
-            errand.end(path.with_suffix('.json'))
-        except BaseException as error:
-            errand.fail(error, partial(self.shown, visitor=errand.visitor))
+        self.works.close()
