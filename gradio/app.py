@@ -92,6 +92,7 @@ def run(checked) -> None:
     from wan.page import app
     from wan.page.station import Station
 
+    logging.getLogger('httpx').setLevel(logging.WARNING)  # gradio's own
     log_file = root / 'page.log'
     handler = logging.FileHandler(log_file, encoding='utf-8')
     handler.setFormatter(logging.Formatter(

@@ -25,7 +25,6 @@ class BeforeAfter extends HTMLElement {
     this.video = make('video', {
       muted: true, loop: true, playsInline: true, preload: 'auto',
       src: this.getAttribute('src')})
-    this.video.hidden = true
     const draw = () => this.draw()
     this.split.oninput = draw
     this.time.oninput = () => {

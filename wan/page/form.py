@@ -9,6 +9,7 @@ from gradio.components import Component
 
 from ..jobs.task import Task
 from .controls import Control, component, controls_of, differing, grouped, shown
+from .desk import Desk
 
 # What takes an upload over: (file, kind) -> where it is kept.
 Accept = Callable[[str, str], Path]
@@ -38,6 +39,7 @@ class Form:
         self.components: dict[str, Component] = {}
         self.problems: dict[str, gr.HTML] = {}
         self.folds: dict[str, gr.Accordion] = {}
+        self.summary: gr.HTML | None = None
 
     def main(self, name: str, **own: object) -> Component:
         r"""Place a control; below it is told what is wrong with it."""
@@ -69,6 +71,10 @@ class Form:
             for control in controls:
                 self.folds[control.name] = fold
 
+    def conclude(self) -> None:
+        r"""Place what tells of anything wrong, whatever it is about."""
+        self.summary = gr.HTML(visible=False, elem_classes='problem')
+
     def base(self, given: Mapping[str, object]) -> Mapping[str, object]:
         r"""The defaults where some settings are given."""
         return self.row.defaults(given, self.config)
@@ -85,7 +91,7 @@ class Form:
     @property
     def told(self) -> list[Component]:
         r"""What `problem` updates."""
-        return [*self.problems.values(), *self._folds()]
+        return [*self.problems.values(), *self._folds(), self.summary]
 
     def _folds(self) -> list[gr.Accordion]:
         return list(dict.fromkeys(self.folds.values()))
@@ -131,7 +137,23 @@ class Form:
               else gr.update(value='', visible=False)
               for own in self.problems),
             *(gr.update(open=True) if own is fold and fold is not None
-              else gr.skip() for own in self._folds())]
+              else gr.skip() for own in self._folds()),
+            gr.update(value=alert(text), visible=bool(text))]
+
+    def tried(
+        self, desk: Desk, count: int, does: Callable[[], list[object]]
+    ) -> list[object]:
+        r"""Updates that something gives, and of `told`; where it is refused,
+        what is wrong at its field.
+
+        Args:
+            count: of the updates.
+        """
+        with desk.faults():
+            try:
+                return [*does(), *self.problem()]
+            except ValueError as error:
+                return [*[gr.skip()] * count, *self.problem(str(error))]
 
     def filled(self, settings: Mapping[str, object]) -> list[object]:
         r"""Updates of `inputs` to given settings and else the defaults."""

@@ -43,7 +43,7 @@ class MaskEditor:
             else 'What is made anew', info='It is found by your two '
             'descriptions; look at the preview, and help where it is wrong.'
             if self.hints else 'White in a mask is made anew, black is kept.')
-        with gr.Group(visible=False, elem_classes='editor') as self.box:
+        with gr.Column(visible=False, elem_classes='editor') as self.box:
             self.number = gr.Slider(
                 0, 1, 0, step=1, label='Frame', info='The frame of the video '
                 'that you see below.', visible=True)
@@ -79,12 +79,14 @@ class MaskEditor:
                            default_size=28),
             eraser=gr.Eraser(default_size=28), buttons=[],
             elem_classes='paint')
-        with gr.Row():
-            self.use = gr.Button('Use what I painted', variant='primary')
-            self.grow = gr.Button('Grow', size='md')
-            self.shrink = gr.Button('Shrink', size='md')
-            self.take = gr.Button('Take the one that was found', size='md',
+        with gr.Row(elem_classes='tools'):
+            self.use = gr.Button('Use what I painted', size='sm')
+            self.follow = gr.Button('It moves: follow it from here',
+                                    size='sm', visible=self.hints)
+            self.take = gr.Button('Take the mask that was found', size='sm',
                                   visible=self.hints)
+            self.grow = gr.Button('Grow', size='sm')
+            self.shrink = gr.Button('Shrink', size='sm')
         self.mask = self.form.main(
             'src_mask', label='The mask: painted here, or a video or picture '
             'of your own; white is product')
@@ -111,6 +113,11 @@ class MaskEditor:
                 self._moving(pixels), [self.mask], [self.mask, self.said],
                 **quiet)
         if self.hints:
+            self.follow.click(
+                self.followed, [self.paint, self.video, self.number],
+                [self.way, self.said, *(
+                    self.form.components[name] for name in USES[POINTED])],
+                **quiet)
             self.frame.select(
                 self.clicked, [self.kind, self.corner, self.video,
                                self.number],
@@ -179,6 +186,20 @@ class MaskEditor:
                     self._folder(request))), gr.update(visible=False)]
             except ValueError as error:
                 return [gr.skip(), _wrong(error)]
+
+    def followed(
+        self, editor: dict | None, video: str | None, number: int
+    ) -> list[object]:
+        r"""The box around what was painted, which is followed from there."""
+        with self.desk.faults():
+            try:
+                picture = masks.painted((editor or {}).get('layers') or [])
+                box = masks.box_around(picture, masks.footage(video).size)
+            except ValueError as error:
+                return [gr.skip(), _wrong(error), gr.skip(), gr.skip()]
+            where = f'@{int(number)}' if number else ''
+            return [POINTED, gr.update(visible=False),
+                    ','.join(map(str, box)) + where, '']
 
     def _moving(self, pixels: int):
 

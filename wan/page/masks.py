@@ -110,6 +110,21 @@ def painted(layers: list[Image.Image]) -> Image.Image:
     return found
 
 
+def box_around(
+    mask: Image.Image, size: tuple[int, int]
+) -> tuple[int, int, int, int]:
+    r"""x, y, width and height of what a mask marks, in a video's pixels.
+
+    Args:
+        mask: not empty, of the video's shape.
+        size: (width, height) of the video.
+    """
+    left, top, right, bottom = (
+        round(side * size[i % 2] / mask.size[i % 2])
+        for i, side in enumerate(mask.getbbox()))
+    return left, top, max(1, right - left), max(1, bottom - top)
+
+
 def grown(mask: Image.Image, pixels: int) -> Image.Image:
     r"""A mask with its edge moved outward by so many pixels, or inward where
     they are negative; at most `MOST_GROWN`."""

@@ -11,6 +11,9 @@ from .desk import Desk, Run
 from .pair import write_pair
 from .station import State
 
+# Where the panel is below the form, a press of a button goes there.
+THERE = """() => { if (innerWidth < 900) [...document.querySelectorAll('.see')]
+  .find(e => e.offsetParent)?.scrollIntoView({behavior: 'smooth'}) }"""
 EVERY = 1.  # seconds between two looks at a job
 
 

@@ -1,6 +1,5 @@
 r"""The page's first tab: a product of photos into a template video."""
 from collections.abc import Mapping
-from functools import partial
 from pathlib import Path
 
 import gradio as gr
@@ -15,7 +14,7 @@ from .describing import describes, unable
 from .desk import Desk, Run
 from .form import Form, alert
 from .mask_editor import MaskEditor, way_of
-from .panel import Panel
+from .panel import THERE, Panel
 
 TASK, TAB = 'pvtt', 'pvtt'
 # What the page begins with: what docs/quality found best.
@@ -57,8 +56,7 @@ class PvttTab:
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
                     self.form.advanced(but=('ref_c', *unable(images=True)))
-                self.summary = gr.HTML(
-                    visible=False, elem_classes='problem')
+                self.form.conclude()
                 with gr.Row(elem_classes='go'):
                     self.look = gr.Button('See before you wait')
                     self.make = gr.Button(
@@ -143,11 +141,12 @@ class PvttTab:
 
     def _events(self) -> None:
         own = {'api_visibility': 'private', 'concurrency_limit': None}
-        outputs = [*self.panel.outputs, *self.form.told, self.summary]
+        outputs = [*self.panel.outputs, *self.form.told]
         for button, also in ((self.look, 'preview'), (self.make, None)):
             button.click(
-                partial(self._ask, also), self.values, outputs,
+                self._asking(also), self.values, outputs,
                 show_progress='hidden', **own)
+            button.click(None, js=THERE, **own)
         fills = [*self.values, self.again_said]
         if self.example:
             self.try_it.click(
@@ -173,19 +172,16 @@ class PvttTab:
             self._take_mask, self.panel.ticket,
             [self.mask.mask, self.mask.said], **quiet)
 
-    def _ask(self, also: str | None, request: gr.Request, *values) -> list:
-        r"""A job of what is given, or what is wrong with it."""
-        with self.desk.faults():
-            try:
-                run = Run(TAB, TASK, self.given(values, request), also)
-                shown = self.panel.begin(run, request)
-                return [*shown, *self.form.problem(),
-                        gr.update(value='', visible=False)]
-            except ValueError as error:
-                text = str(error)
-                return [*[gr.skip()] * len(self.panel.outputs),
-                        *self.form.problem(text),
-                        gr.update(value=alert(text), visible=True)]
+    def _asking(self, also: str | None):
+        r"""What a button does: a job of what is given."""
+
+        def ask(request: gr.Request, *values) -> list:
+            return self.form.tried(
+                self.desk, len(self.panel.outputs), lambda: self.panel.begin(
+                    Run(TAB, TASK, self.given(values, request), also),
+                    request))
+
+        return ask
 
     def given(self, values, request: gr.Request) -> dict[str, object]:
         r"""The settings of the values of `self.values`.

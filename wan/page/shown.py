@@ -27,6 +27,7 @@ STAGES = {
 FILES = {
     'result': 'Video', 'mask': 'Mask', 'comparison': 'Side by side',
     'sheet': 'Contact sheet', 'record': 'Record'}
+KNOWN = 'ckpt_dir is not given'
 GLIMPSE = 480  # pixels wide at most
 
 
@@ -159,7 +160,9 @@ def numbers(measured: Mapping[str, float]) -> str:
 
 
 def notes(sentences: Iterable[str]) -> str:
-    rows = ''.join(f'<li>{escape(text)}</li>' for text in sentences)
+    r"""Warnings in words; which model runs is told by the page's head."""
+    rows = ''.join(f'<li>{escape(text)}</li>' for text in sentences
+                   if not text.startswith(KNOWN))
     return f'<div class="notes"><b>Good to know</b><ul>{rows}</ul></div>' \
         if rows else ''
 

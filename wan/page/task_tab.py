@@ -1,6 +1,7 @@
 r"""A tab for each row of the task table, made from the row."""
 from collections.abc import Mapping
 from dataclasses import replace
+from html import escape
 
 import gradio as gr
 from gradio.components import Component
@@ -8,13 +9,14 @@ from gradio.components import Component
 from ..configs import SIZE_CONFIGS, WAN_CONFIGS
 from ..jobs.checkpoint import SHAPE, Checkpoint
 from ..tasks import TASKS
+from ..utils.flags import heading
 from . import sight
 from .controls import Control
 from .describing import unable
 from .desk import Desk, Run
-from .form import Form, alert
+from .form import Form
 from .mask_editor import MaskEditor
-from .panel import Panel
+from .panel import THERE, Panel
 
 # In sight where a task has them; the rest is under Advanced.
 MAIN = ('prompt', 'n_prompt')
@@ -48,13 +50,13 @@ class TaskTab:
         self.sees = any(c.file for c in self.form.controls.values())
         with gr.Row(elem_classes='desk'):
             with gr.Column(scale=5, min_width=340, elem_classes='ask'):
-                gr.HTML(f'<p class="hint">{lacks}</p>', visible=bool(lacks))
+                gr.HTML(f'<h2>{escape(heading(row.pipeline))}</h2>'
+                        f'<p class="hint">{lacks}</p>')
                 self._inputs()
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
                     self.form.advanced(but=unable(images=self.sees))
-                self.summary = gr.HTML(
-                    visible=False, elem_classes='problem')
+                self.form.conclude()
                 with gr.Row(elem_classes='go'):
                     self.look = gr.Button('See before you wait')
                     self.make = gr.Button('Make it', variant='primary')
@@ -124,32 +126,24 @@ class TaskTab:
     def _events(self) -> None:
         own = {'api_visibility': 'private', 'concurrency_limit': None,
                'show_progress': 'hidden'}
-        said = [*self.form.told, self.summary]
+        said = self.form.told
         self.make.click(
             self._make, self.values, [*self.panel.outputs, *said], **own)
+        for button in (self.look, self.make):
+            button.click(None, js=THERE, **own)
         self.look.click(
             self._look, self.values, [self.panel.view, *said], **own)
 
     def _make(self, request: gr.Request, *values) -> list[object]:
-        return self._tried(len(self.panel.outputs), lambda: self.panel.begin(
-            Run(self.task, self.task, self.given(values, request), None),
-            request))
+        return self.form.tried(
+            self.desk, len(self.panel.outputs), lambda: self.panel.begin(
+                Run(self.task, self.task, self.given(values, request), None),
+                request))
 
     def _look(self, request: gr.Request, *values) -> list[object]:
-        return self._tried(1, lambda: [sight.look(sight.prepared(
+        return self.form.tried(self.desk, 1, lambda: [sight.look(sight.prepared(
             self.task, self.given(values, request),
             self.desk.folder(request), str(self.checkpoint.folder)))])
-
-    def _tried(self, count: int, shows) -> list[object]:
-        r"""What `shows` gives, or what is wrong at its field."""
-        with self.desk.faults():
-            try:
-                return [*shows(), *self.form.problem(),
-                        gr.update(value='', visible=False)]
-            except ValueError as error:
-                text = str(error)
-                return [*[gr.skip()] * count, *self.form.problem(text),
-                        gr.update(value=alert(text), visible=True)]
 
     def given(self, values, request: gr.Request) -> dict[str, object]:
         r"""The settings of the values of `self.values`.
