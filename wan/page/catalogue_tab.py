@@ -52,7 +52,7 @@ class CatalogueTab:
         gr.HTML('<h2>2. The products</h2>')
         self.files = gr.File(
             file_count='multiple', file_types=['image', TABLE],
-            type='filepath', height=140,
+            type='filepath', height=170,
             label='Photos, one for each product; or a table (CSV) and the '
             'photos that it names')
         self.prompt = gr.Textbox(

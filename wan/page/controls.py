@@ -121,8 +121,11 @@ def controls_of(
             if name in found or name in NEVER or (
                     name in LOCAL and not local):
                 continue
+            text = texts.get(name, '')
+            if types[name] == tuple[str, ...]:  # how it is typed, behind ';'
+                text = text.partition(';')[0]
             found[name] = Control(
-                name, types[name], sentence(texts.get(name, '')),
+                name, types[name], sentence(text),
                 (defaults or {}).get(name, field.default),
                 _intent(row, cls, name), own.get('choices') or (),
                 own.get('range'), FILES.get(name, 'image')
@@ -165,7 +168,7 @@ def component(control: Control, **own: object) -> Component:
         given.pop('lines', None)
         return gr.File(
             file_count='multiple' if control.several else 'single',
-            file_types=CHOOSER[control.file], type='filepath', height=110,
+            file_types=CHOOSER[control.file], type='filepath', height=150,
             **given)
     if control.choices or control.kind is bool and control.default is None:
         return gr.Dropdown(_options(control), **given)

@@ -11,6 +11,8 @@ from ..jobs.task import Task
 from .controls import Control, component, controls_of, differing, grouped, shown
 from .desk import Desk
 
+# How sentences call settings, other than by their names.
+SAID = {'sample_steps': 'number of steps', 'sample_shift': 'shift'}
 # What takes an upload over: (file, kind) -> where it is kept.
 Accept = Callable[[str, str], Path]
 
@@ -177,7 +179,8 @@ def alert(text: str) -> str:
 def setting_of(text: str, names: Sequence[str]) -> str | None:
     r"""The setting that a sentence is about: the first that it names."""
     found = [(match.start(), name) for name in names
-             if (match := re.search(rf'\b{re.escape(name)}\b', text))]
+             for said in (name, SAID.get(name, name))
+             if (match := re.search(rf'\b{re.escape(said)}\b', text))]
     return min(found)[1] if found else None
 
 

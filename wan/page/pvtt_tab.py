@@ -56,11 +56,12 @@ class PvttTab:
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
                     self.form.advanced(but=('ref_c', *unable(images=True)))
-                self.form.conclude()
-                with gr.Row(elem_classes='go'):
-                    self.look = gr.Button('See before you wait')
-                    self.make = gr.Button(
-                        'Make the video', variant='primary')
+                with gr.Column(elem_classes='go'):
+                    self.form.conclude()
+                    with gr.Row():
+                        self.look = gr.Button('See before you wait')
+                        self.make = gr.Button(
+                            'Make the video', variant='primary')
             with gr.Column(scale=6, min_width=340, elem_classes='see'):
                 self.panel = Panel(desk, TAB, EMPTY)
         self._events()

@@ -56,10 +56,11 @@ class TaskTab:
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
                     self.form.advanced(but=unable(images=self.sees))
-                self.form.conclude()
-                with gr.Row(elem_classes='go'):
-                    self.look = gr.Button('See before you wait')
-                    self.make = gr.Button('Make it', variant='primary')
+                with gr.Column(elem_classes='go'):
+                    self.form.conclude()
+                    with gr.Row():
+                        self.look = gr.Button('See before you wait')
+                        self.make = gr.Button('Make it', variant='primary')
             with gr.Column(scale=6, min_width=340, elem_classes='see'):
                 self.panel = Panel(desk, task, EMPTY.format(
                     'First what the model gets to see and how much memory it '
