@@ -38,7 +38,7 @@ STRIDE, SIDE, FRAMES = 8, 96, 5
 CLIPS, SEED = 24, 0
 VIDEO_SIZE, VIDEO_FRAMES = (128, 128), 17
 # Keeps weights of channels that say nothing of colour near 0.
-RIDGE = 1e-3
+RIDGE = 1e-4
 # Types of a checkpoint, any of which the command takes.
 TYPES = ('t2v', 'i2v', 'flf2v', 'vace')
 

@@ -109,6 +109,9 @@ def safe_name(text: str) -> str:
 def lies_in(path: str | Path, folders: Iterable[str | Path]) -> bool:
     r"""Whether something is there, and is one of these files or in one of
     these folders, whatever links lead to it."""
-    real = os.path.realpath(path)
+    try:
+        real = Path(os.path.realpath(path))
+    except ValueError:  # it is no path
+        return False
     return os.path.exists(real) and any(
-        Path(real).is_relative_to(os.path.realpath(one)) for one in folders)
+        real.is_relative_to(os.path.realpath(one)) for one in folders)
