@@ -8,6 +8,7 @@ and --password.
 """
 import argparse
 import logging
+import socket
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -45,6 +46,11 @@ def build_parser() -> Parser:
     return parser
 
 
+def host(args: argparse.Namespace) -> str:
+    r"""Where the page is to be found."""
+    return '0.0.0.0' if args.listen else '127.0.0.1'
+
+
 def check(args: argparse.Namespace) -> None:
     r"""Check what needs no model.
 
@@ -54,6 +60,14 @@ def check(args: argparse.Namespace) -> None:
     if not 0 < args.port <= MOST_PORT:
         raise ValueError(
             f'port is {args.port}, allowed is 1 to {MOST_PORT}.')
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host(args), args.port))
+        except OSError as error:
+            raise ValueError(
+                f'port {args.port} cannot be used ({error.strerror}): choose '
+                f'another one.') from error
     if args.listen and not (args.user and args.password):
         raise ValueError('listen needs user and password: others may come in.')
     if bool(args.user) != bool(args.password):
@@ -103,9 +117,8 @@ def run(checked) -> None:
     try:
         page = app.build(station, checkpoint, log_file, not args.listen)
         app.serve(
-            page, station, '0.0.0.0' if args.listen else '127.0.0.1',
-            args.port, (args.user, args.password) if args.user else None,
-            shared)
+            page, station, host(args), args.port,
+            (args.user, args.password) if args.user else None, shared)
     finally:
         station.close()
 

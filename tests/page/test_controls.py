@@ -7,7 +7,8 @@ from wan.runtime import PARALLEL
 from wan.tasks import TASKS
 from wan.utils.flags import names
 
-gr = pytest.importorskip(
+# The folder of that name is a program of ours.
+pytest.importorskip(
     'gradio.blocks', reason='the page needs gradio (extra ui)')
 gr = pytest.importorskip('gradio')
 
@@ -21,6 +22,8 @@ from wan.page.controls import (  # noqa: E402
     shown,
 )
 from wan.page.form import Form, setting_of  # noqa: E402
+
+pytestmark = pytest.mark.usefixtures('loops')
 
 
 def controls(task='pvtt', **own):

@@ -53,11 +53,18 @@ def build(
                 catalogue = CatalogueTab(desk, edit)
             others = [_task(desk, task, checkpoint)
                       for task in TASKS if task != TASK]
-        for show in (edit.panel, catalogue, *(tab.panel for tab in others)):
-            # What was there before the page was loaded again.
-            page.load(show.resumed, None, show.outputs,
-                      show_progress='hidden', api_visibility='private')
+        _resume(page, [edit.panel, catalogue, *(tab.panel for tab in others)])
     return page
+
+
+def _resume(page: gr.Blocks, parts: Sequence) -> None:
+    r"""Show what there was before a page is loaded again."""
+
+    def resumed(request: gr.Request) -> list[object]:
+        return [update for part in parts for update in part.resumed(request)]
+
+    page.load(resumed, None, [c for part in parts for c in part.outputs],
+              show_progress='hidden', api_visibility='private')
 
 
 def _task(desk: Desk, task: str, checkpoint: Checkpoint) -> TaskTab:
@@ -96,22 +103,16 @@ def serve(
         host, port: where it is to be found.
         login: user and password that all visitors must know.
         shared: folders whose files all may see.
-
-    Raises:
-        ValueError: the port is taken.
     """
-    try:
-        page.queue(default_concurrency_limit=8).launch(
-            server_name=host, server_port=port, auth=login, share=False,
-            quiet=True, show_error=False, max_file_size=MOST_UPLOADED,
-            allowed_paths=[str(station.root), *map(str, shared)],
-            app_kwargs={'middleware': [Middleware(
-                Guard, station=station, shared=[cache(), *shared])]},
-            enable_monitoring=False, ssr_mode=False, pwa=False,
-            mcp_server=False, run_history=False, footer_links=[],
-            theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=True)
-    except OSError as error:
-        raise ValueError(f'port {port} cannot be used: {error}') from error
+    page.queue(default_concurrency_limit=8).launch(
+        server_name=host, server_port=port, auth=login, share=False,
+        quiet=True, show_error=False, max_file_size=MOST_UPLOADED,
+        allowed_paths=[str(station.root), *map(str, shared)],
+        app_kwargs={'middleware': [Middleware(
+            Guard, station=station, shared=[cache(), *shared])]},
+        enable_monitoring=False, ssr_mode=False, pwa=False,
+        mcp_server=False, run_history=False, footer_links=[],
+        theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=True)
     try:
         print(f'The page is at http://{host}:{port} (Ctrl-C ends it)',
               flush=True)

@@ -12,6 +12,7 @@ from .desk import Desk, url
 from .form import alert
 from .pvtt_tab import PvttTab
 from .shelf import Row, Shelf
+from .station import State
 
 EVERY = 2.  # seconds between two looks at the catalogue
 TABLE = '.csv'
@@ -37,7 +38,7 @@ class CatalogueTab:
                 self._queue()
             with gr.Column(scale=6, min_width=340, elem_classes='see'):
                 self.gallery = gr.HTML(NONE, elem_classes='view')
-        self.timer = gr.Timer(EVERY)
+        self.timer = gr.Timer(EVERY, active=False)
         self._events()
 
     def _template(self) -> None:
@@ -76,7 +77,8 @@ class CatalogueTab:
     @property
     def outputs(self) -> list[Component]:
         return [self.seen, self.template, self.queue, self.gallery,
-                self.pause, self.changing, self.name, self.problem]
+                self.pause, self.changing, self.name, self.timer,
+                self.problem]
 
     def _events(self) -> None:
         own = {'api_visibility': 'private', 'concurrency_limit': None,
@@ -124,6 +126,7 @@ class CatalogueTab:
                 gr.update(value='Go on' if paused else 'Pause',
                           visible=bool(rows)),
                 gr.update(visible=bool(rows)), gr.update(choices=names),
+                gr.update(active=_goes_on(template, rows, paused)),
                 gr.skip()]
 
     def _prepare(self, request: gr.Request, *values) -> list[object]:
@@ -180,6 +183,15 @@ class CatalogueTab:
             except ValueError as error:
                 problem = gr.update(value=alert(str(error)), visible=True)
         return [*self.look((), request)[:-1], problem]
+
+
+def _goes_on(
+    template: State | None, rows: Sequence[Row], paused: bool
+) -> bool:
+    r"""Whether anything may change by itself."""
+    return template is not None and not template.ended or any(
+        row.status == 'running' or row.status == 'waiting' and row.prompt
+        and not paused for row in rows)
 
 
 def _tuples(value):
