@@ -57,6 +57,10 @@ def shown(shelf):
     return [(row.name, row.status) for row in shelf.rows()]
 
 
+def file_of(shelf):
+    return shelf._all.folder / 'catalogue.json'
+
+
 def ended(shelf):
     return all(row.status in ('done', 'failed') for row in shelf.rows())
 
@@ -86,10 +90,10 @@ def test_three_products_one_bad(station, visitor, tmp_path):
 
     made = first.files['result'].stat().st_mtime_ns
     # As if the server had been killed before it could note the end.
-    content = json.loads(shelf._file.read_text())
+    content = json.loads(file_of(shelf).read_text())
     for row in content['rows']:
         row['status'] = 'waiting'
-    shelf._file.write_text(json.dumps(content))
+    file_of(shelf).write_text(json.dumps(content))
     other = Station(station.root)
     try:
         again = Shelves(other).of(visitor)
@@ -143,7 +147,7 @@ def test_killed_in_the_middle(station, visitor):
         assert [row.status for row in shelf.rows()][0] == 'done'
         until(lambda: ended(shelf))
         assert [row.status for row in shelf.rows()] == ['done', 'done']
-        assert not list(shelf.folder.glob('**/.wan-*'))
+        assert not list(shelf._all.folder.glob('**/.wan-*'))
     finally:
         later.close()
 
@@ -153,14 +157,14 @@ def test_bad_settings_change_nothing(station, visitor, still):
     given = {**settings(station, visitor), 'source_prompt': ''}
     with pytest.raises(ValueError, match='^source_prompt is missing.$'):
         shelf.prepare(given)
-    assert shelf.template is None and not shelf._file.exists()
+    assert shelf.template is None and not file_of(shelf).exists()
 
 
 def test_what_the_template_takes(station, visitor, still):
     r"""Nothing of a product, but the words that help to find the old one."""
     shelf = Shelf(station, visitor)
     shelf.prepare({**settings(station, visitor), 'base_seed': 5})
-    kept = json.loads(shelf._file.read_text())['settings']
+    kept = json.loads(file_of(shelf).read_text())['settings']
     assert kept['target_prompt'] == QUICK['target_prompt']
     assert kept['base_seed'] == 5 and 'target_image' not in kept
     assert shelf.template.status == 'waiting'
@@ -190,8 +194,8 @@ def test_two_photos_of_one_name(station, visitor, still, tmp_path):
 def test_retry_remove_pause(station, visitor, still):
     shelf = Shelf(station, visitor)
     first, second = shelf.add_photos(photos(station, visitor)[:2], PROMPTS[0])
-    shelf._update(first, status='failed', error='it burnt')
-    shelf._update(second, status='done')
+    shelf._all.update(first, status='failed', error='it burnt')
+    shelf._all.update(second, status='done')
     for name in (first, second):
         shelf.retry(name)
     assert shown(shelf) == [(first, 'waiting'), (second, 'done')]
@@ -226,7 +230,7 @@ def test_a_table_that_cannot_be_read(station, visitor, tmp_path, still):
         shelf.add_table(path)
     assert str(caught.value) == \
         "products.csv: unknown column 'imag'; did you mean 'image'?"
-    assert list((shelf.folder / 'tables').iterdir()) == []
+    assert list((shelf._all.folder / 'tables').iterdir()) == []
 
 
 def test_nothing_of_the_machine_is_shown(station, visitor, tmp_path, still):
@@ -240,7 +244,7 @@ def test_nothing_of_the_machine_is_shown(station, visitor, tmp_path, still):
 def test_a_broken_catalogue_stops_no_server(station, visitor):
     shelf = Shelf(station, visitor)
     shelf.pause()
-    shelf._file.write_text('{"rows": 1}')
+    file_of(shelf).write_text('{"rows": 1}')
     shelves = Shelves(station)
     with pytest.raises(ValueError, match='is no catalogue'):
         shelves.of(visitor)

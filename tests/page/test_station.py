@@ -183,6 +183,20 @@ def test_no_file_of_the_machine(station, visitor, name, value):
     assert told.startswith(f'{name} must be a file that was uploaded here')
 
 
+def test_what_only_the_owner_sees_may_name_his_files(tmp_path):
+    station = Station(tmp_path, free=('mask_model',))
+    visitor = station.new_visitor()
+    try:
+        settings = {**uploaded(station, visitor), 'mask_model': '/nowhere',
+                    'mask_method': 'sam2'}
+        assert 'uploaded' not in wrong(
+            station.submit, 'pvtt', settings, visitor)
+        settings['template'] = '/nowhere'
+        assert 'uploaded' in wrong(station.submit, 'pvtt', settings, visitor)
+    finally:
+        station.close()
+
+
 def test_a_link_leads_nowhere(station, visitor):
     settings = uploaded(station, visitor)
     link = station.folder(visitor) / 'link.png'

@@ -2,6 +2,7 @@ r"""What a visitor is shown of a job, and the files that it has written."""
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 from PIL import Image
 
@@ -43,6 +44,27 @@ class State:
     @property
     def ended(self) -> bool:
         return self.status not in ('waiting', 'running')
+
+
+class Row(NamedTuple):
+    r"""A product of a catalogue.
+
+    Args:
+        name: by which it is named here, and its folder.
+        photo: its first one, None where the table names none that is here.
+        prompt: the target prompt, '' where there is none yet.
+        status: 'waiting', 'running', 'done' or 'failed'.
+        files: as of `State`.
+        error: why it failed, or what it waits for, in one sentence.
+        state: of its job while it waits for the device or runs, else None.
+    """
+    name: str
+    photo: Path | None
+    prompt: str
+    status: str
+    files: Mapping[str, Path]
+    error: str
+    state: State | None
 
 
 def finished(record: Path) -> State:

@@ -38,6 +38,8 @@ class Station:
         device: that all jobs run on; None is the best there is.
         shared: further files and folders that settings may name, such as
             examples and the weights of other models.
+        free: settings that may name any file of the machine, for a page that
+            only its owner sees.
     """
 
     def __init__(
@@ -46,12 +48,14 @@ class Station:
         ckpt_dir: str | Path | None = None,
         device: str | None = None,
         shared: Sequence[str | Path] = (),
+        free: Sequence[str] = (),
     ):
         self.root = Path(root).absolute()
         self.root.mkdir(parents=True, exist_ok=True)
         self.fixed = {name: str(value) for name, value in (
             ('ckpt_dir', ckpt_dir), ('device', device)) if value is not None}
         self.shared = [*shared, *([ckpt_dir] if ckpt_dir else [])]
+        self.free = tuple(free)
         self.works = Works(self.root, self.shown)
 
     # Visitors and their files
@@ -199,7 +203,7 @@ class Station:
         for name in ('ckpt_dir', *(
                 name for kind in TASKS[task].kinds
                 for name in path_names(kind))):
-            value = given.get(name, ())
+            value = () if name in self.free else given.get(name, ())
             for one in (value,) if isinstance(value, (str, Path)) else value:
                 if not named_here(name, str(one), readable):
                     raise ValueError(

@@ -26,29 +26,28 @@ class Tables:
         self.folder, self.row = folder, row
         self._read = lru_cache(KEPT)(self._products)
 
-    def room(self, count: int) -> int:
-        r"""How many rows may be added to so many."""
-        return MAX_ROWS - count
-
     def add(
-        self, table: Path, photos: Sequence[Path], room: int
+        self, table: Path, photos: Sequence[Path], rows: int
     ) -> tuple[str, list[Product]]:
         r"""Take over a table with photos that it names; gives the name of its
         folder, and its products.
 
+        Args:
+            photos: by whose names it calls them.
+            rows: that the catalogue has by now.
+
         Raises:
-            ValueError: no such table, an unknown column, or more rows than
-                there is room for.
+            ValueError: no such table, an unknown column, or too many rows.
         """
 
         def fill(folder: Path) -> None:
             for file in (table, *photos):
                 _link(file, folder / file.name)
 
-        return self._added(table.name, fill, room)
+        return self._added(table.name, fill, rows)
 
     def of_photos(
-        self, photos: Sequence[Path], prompt: str, room: int
+        self, photos: Sequence[Path], prompt: str, rows: int
     ) -> tuple[str, list[Product]]:
         r"""The same of a table that is made of photos, one a row.
 
@@ -70,10 +69,10 @@ class Tables:
                     _link(photo, folder / name)
                     rows.writerow((name, ' '.join(prompt.split())))
 
-        return self._added('photos.csv', fill, room)
+        return self._added('photos.csv', fill, rows)
 
     def _added(
-        self, name: str, fill: Callable[[Path], None], room: int
+        self, name: str, fill: Callable[[Path], None], rows: int
     ) -> tuple[str, list[Product]]:
         stage = self.folder / temporary_name()
         stage.mkdir(parents=True)
@@ -81,10 +80,10 @@ class Tables:
         try:
             fill(stage)
             products = read_products(stage / name, self.row)
-            if len(products) > room:
+            if rows + len(products) > MAX_ROWS:
                 raise ValueError(
-                    f'{name} has {len(products)} products; there is room for '
-                    f'{room} more.')
+                    f'{name} has {len(products)} products; with {rows} there '
+                    f'are more than {MAX_ROWS}.')
             taken = [int(path.name) for path in self.folder.iterdir()
                      if path.name.isdecimal()]
             number = f'{max(taken, default=0) + 1:03d}'
