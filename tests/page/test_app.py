@@ -69,8 +69,8 @@ def test_a_page_loads_nothing_from_elsewhere(page):
     for name in ('page.css', 'before_after.js'):
         text = (Path(app.__file__).parent / name).read_text('utf-8')
         assert '//' not in text.replace('// ', '')
-    fonts = app.theme()._font_stylesheets
-    assert not [sheet for sheet in fonts if '://' in str(sheet)]
+    made = app.theme()
+    assert not made._stylesheets and '://' not in made._get_theme_css()
     assert page.analytics_enabled is False
 
 

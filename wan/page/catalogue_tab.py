@@ -1,14 +1,13 @@
 r"""Many products in one prepared template, in a queue that outlives the page.
 """
 from collections.abc import Sequence
-from html import escape
 from pathlib import Path
 
 import gradio as gr
 from gradio.components import Component
 
-from . import shown
-from .desk import Desk, url
+from . import cards
+from .desk import Desk
 from .form import alert
 from .pvtt_tab import PvttTab
 from .shelf import Row, Shelf
@@ -16,8 +15,6 @@ from .station import State
 
 EVERY = 2.  # seconds between two looks at the catalogue
 TABLE = '.csv'
-NONE = """<div class="empty"><h2>Your catalogue</h2><p>Results appear here as
-they are made. The work goes on when you close the page.</p></div>"""
 
 
 class CatalogueTab:
@@ -37,7 +34,7 @@ class CatalogueTab:
                 self._products()
                 self._queue()
             with gr.Column(scale=6, min_width=340, elem_classes='see'):
-                self.gallery = gr.HTML(NONE, elem_classes='view')
+                self.gallery = gr.HTML(cards.NONE, elem_classes='view')
         self.timer = gr.Timer(EVERY, active=False)
         self._events()
 
@@ -121,8 +118,8 @@ class CatalogueTab:
             same = {row[0] for row in _tuples(seen)[2:] if row[2] == 'done'} \
                 == {row.name for row in done} and len(seen) > 0
             return [
-                now, _template(template), _queue(rows, paused),
-                gr.skip() if same else _gallery(done),
+                now, cards.template(template), cards.queue(rows, paused),
+                gr.skip() if same else cards.gallery(done),
                 gr.update(value='Go on' if paused else 'Pause',
                           visible=bool(rows)),
                 gr.update(visible=bool(rows)), gr.update(choices=names),
@@ -204,52 +201,3 @@ def _state(state) -> tuple:
     r"""What tells one look at a job from another."""
     return () if state is None else (
         state.status, state.place, state.stage, state.done, state.error)
-
-
-def _template(state) -> str:
-    if state is None:
-        return ''
-    if not state.ended:
-        return shown.progress(state)
-    if state.status != 'done':
-        return shown.failure(state.error or 'It was cancelled.')
-    preview = state.files.get('preview')
-    picture = shown.picture(
-        preview, 'The template with the product that was found, and what '
-        'the model sees') if preview else ''
-    return f'<div class="result"><p><b>Prepared.</b></p>{picture}</div>'
-
-
-def _queue(rows: Sequence[Row], paused: bool) -> str:
-    if not rows:
-        return '<p class="hint">Nothing is in it yet.</p>'
-    counts = {}
-    for row in rows:
-        counts[row.status] = counts.get(row.status, 0) + 1
-    told = ', '.join(f'{n} {status}' for status, n in counts.items())
-    head = f'{told}{"; paused" if paused else ""}'
-    return (f'<p role="status"><b>{escape(head)}.</b></p><ul>'
-            + ''.join(map(_row, rows)) + '</ul>')
-
-
-def _row(row: Row) -> str:
-    photo = f'<img alt="" src="{url(row.photo)}">' if row.photo else '<i></i>'
-    more = row.error or row.prompt or 'Give it words: what it shall show.'
-    if row.status == 'running' and row.state is not None:
-        more = shown.brief(row.state)
-        if row.state.total > 1:
-            more += f' Step {row.state.done} of {row.state.total}.'
-    return (f'<li class="{row.status}">{photo}<div><b>{escape(row.name)}</b>'
-            f'<span>{escape(more)}</span></div><em>{row.status}</em></li>')
-
-
-def _gallery(rows: Sequence[Row]) -> str:
-    if not rows:
-        return NONE
-    return '<div class="cards">' + ''.join(map(_card, rows)) + '</div>'
-
-
-def _card(row: Row) -> str:
-    return (f'<article>{shown.video(row.files["result"], row.name)}'
-            f'<h3>{escape(row.name)}</h3><p>{escape(row.prompt)}</p>'
-            f'{shown.downloads(row.files, shown.FILES)}</article>')

@@ -3,11 +3,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import gradio as gr
-import numpy as np
 from gradio.components import Component
-from PIL import Image
 
-from ..product.hint import Hint
 from . import masks
 from .desk import Desk
 from .form import Form, alert
@@ -18,8 +15,6 @@ WAYS = [('Find it for me', FOUND), ('I point at it', POINTED),
 # Settings that each way of telling uses.
 USES = {FOUND: (), POINTED: ('src_box', 'src_point'), PAINTED: ('src_mask',)}
 GROW = 4  # pixels of the mask at a press
-# Paint lies on the frame, which stays to be seen.
-PAINT, THIN = '#00c878', 150
 
 
 class MaskEditor:
@@ -75,7 +70,7 @@ class MaskEditor:
         self.paint = gr.ImageEditor(
             type='pil', sources=(), transforms=(), layers=False,
             label='Paint over the product',
-            brush=gr.Brush(colors=[PAINT], default_color=PAINT,
+            brush=gr.Brush(colors=[masks.PAINT], default_color=masks.PAINT,
                            default_size=28),
             eraser=gr.Eraser(default_size=28), buttons=[],
             elem_classes='paint')
@@ -145,12 +140,18 @@ class MaskEditor:
             return [gr.skip()] * (2 + self.hints)
         with self.desk.faults():
             try:
-                whole = masks.frame(video, number)
-                told = ['', gr.update(visible=False)]
+                whole, off = masks.frame(video, number), gr.update(
+                    visible=False)
                 if way == POINTED:
-                    return [gr.skip(), told[1], _marked(whole, hints, number)]
-                return [_to_paint(masks.small(whole), mask, number), told[1],
-                        *([gr.skip()] * self.hints)]
+                    return [gr.skip(), off, masks.hinted(
+                        whole, dict(zip(USES[POINTED], hints, strict=True)),
+                        number)]
+                picture = masks.small(whole)
+                # Of another canvas it would centre the layer, and not there.
+                return [gr.update(
+                    value=masks.to_paint(picture, mask, number),
+                    canvas_size=picture.size), off,
+                    *([gr.skip()] * self.hints)]
             except (OSError, ValueError) as error:
                 return [gr.skip(), _wrong(error), *([gr.skip()] * self.hints)]
 
@@ -235,28 +236,3 @@ def way_of(settings) -> str:
 
 def _wrong(error: Exception) -> object:
     return gr.update(value=alert(str(error)), visible=True)
-
-
-def _marked(picture: Image.Image, hints: Sequence[str], number: int):
-    r"""A frame with the box or point that is given for it."""
-    for name, text in zip(USES[POINTED], hints, strict=True):
-        if not text:
-            continue
-        hint = Hint.parse(name, text)
-        if hint.frame == number:
-            return masks.boxed(picture, (
-                hint.x, hint.y, *([hint.width, hint.height]
-                                  if hint.width else [])))
-    return picture
-
-
-def _to_paint(picture: Image.Image, mask: str | None, number: int):
-    r"""A frame, and on it what the mask marks, which can be erased."""
-    layers = []
-    if mask:
-        white = masks.mask_at(mask, number).resize(picture.size)
-        layer = Image.new('RGBA', picture.size, PAINT)
-        layer.putalpha(white.point(lambda value: THIN * (value > 0)))
-        layers = [layer]
-    return {'background': picture, 'layers': layers,
-            'composite': np.asarray(picture)}

@@ -1,5 +1,5 @@
 r"""Masks of a template as a visitor changes them: painted, grown, shrunk."""
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,6 +9,7 @@ from PIL import Image, ImageChops, ImageDraw
 
 from ..footage import Footage
 from ..product.filters import dilate, erode
+from ..product.hint import Hint
 from ..utils.image import read_mask_image
 from ..utils.mask_file import is_still
 from ..utils.record import atomic_write
@@ -18,6 +19,8 @@ from ..utils.video_writer import write_video
 SIDE = 960
 TINT, TINTED = (0, 200, 120), 0.55
 BOX = (255, 196, 0)
+# Paint lies on the frame, which stays to be seen.
+PAINT, THIN = '#00c878', 150
 MOST_GROWN = 64
 WHITE = 128  # from here on a grey counts as white
 
@@ -91,6 +94,41 @@ def boxed(picture: Image.Image, box: tuple[float, ...]) -> Image.Image:
         (left, top, left + max(1, width) - 1, top + max(1, height) - 1),
         outline=BOX, width=wide)
     return picture
+
+
+def hinted(
+    picture: Image.Image, hints: Mapping[str, str], number: int
+) -> Image.Image:
+    r"""A frame with the box or point that is given for it.
+
+    Args:
+        hints: `src_box` and `src_point` as they are written, or empty.
+        number: of the frame.
+
+    Raises:
+        ValueError: a hint that cannot be read.
+    """
+    for name, text in hints.items():
+        hint = Hint.parse(name, text) if text else None
+        if hint is not None and hint.frame == number:
+            size = (hint.width, hint.height) if hint.width else ()
+            return boxed(picture, (hint.x, hint.y, *size))
+    return picture
+
+
+def to_paint(
+    picture: Image.Image, mask: str | Path | None, number: int
+) -> dict[str, object]:
+    r"""A frame to paint on, as an editor takes it: what the mask marks there
+    is painted already, and can be erased."""
+    layers = []
+    if mask:
+        white = mask_at(mask, number).resize(picture.size)
+        layer = Image.new('RGBA', picture.size, PAINT)
+        layer.putalpha(white.point(lambda value: THIN * (value > 0)))
+        layers = [layer]
+    return {'background': picture, 'layers': layers,
+            'composite': np.asarray(picture)}
 
 
 def painted(layers: list[Image.Image]) -> Image.Image:

@@ -15,6 +15,7 @@ from .desk import Desk, Run
 from .form import Form, alert
 from .mask_editor import MaskEditor, way_of
 from .panel import THERE, Panel
+from .photos import gallery, order
 
 TASK, TAB = 'pvtt', 'pvtt'
 # What the page begins with: what docs/quality found best.
@@ -85,16 +86,12 @@ class PvttTab:
                 gr.HTML('<p class="hint">The video that stays as it is, but '
                         'for the product.</p>')
             with gr.Column(min_width=200):
-                self.photos = self.form.place('target_image', gr.Gallery(
-                    type='filepath', interactive=True, columns=3, height=230,
-                    label='Photos of your product', object_fit='contain',
-                    file_types=['image'], buttons=[]))
-                self.first = gr.Button(
-                    'Put the chosen photo first', size='sm', visible=False)
+                photos = self.form.place(
+                    'target_image', gallery('Photos of your product'))
+                order(photos)
                 gr.HTML('<p class="hint">The first one is pasted into the '
                         'video, all are looked at. A plain or transparent '
                         'ground is best.</p>')
-        self.chosen = gr.State(None)
 
     def _words(self) -> None:
         gr.HTML('<h2>2. Say it in words</h2>')
@@ -157,13 +154,6 @@ class PvttTab:
             self._fill_again, self.again, fills, show_progress='hidden',
             **own)
         quiet = {'show_progress': 'hidden', **own}
-        self.photos.change(
-            lambda photos: [gr.update(visible=len(photos or ()) > 1), None],
-            self.photos, [self.first, self.chosen], **quiet)
-        self.photos.upload(_numbered, self.photos, self.photos, **quiet)
-        self.photos.select(_selected, None, self.chosen, **quiet)
-        self.first.click(
-            _put_first, [self.photos, self.chosen], self.photos, **quiet)
         preset = self.form.components['ref_preset']
         preset.input(
             self._preset, preset,
@@ -262,21 +252,3 @@ class PvttTab:
             except ValueError as error:
                 return [gr.skip(), gr.update(
                     value=alert(str(error)), visible=True)]
-
-
-def _numbered(photos: list | None) -> list:
-    r"""Photos with their places as captions."""
-    return [(file, f'{i + 1}. {Path(file).name}' if i else
-             f'1. {Path(file).name} (pasted in)')
-            for i, (file, _) in enumerate(photos or ())]
-
-
-def _selected(event: gr.SelectData) -> int:
-    return int(event.index)
-
-
-def _put_first(photos: list | None, chosen: int | None) -> list:
-    photos = list(photos or ())
-    if chosen is not None and 0 < chosen < len(photos):
-        photos.insert(0, photos.pop(chosen))
-    return _numbered(photos)

@@ -17,9 +17,9 @@ from .desk import Desk, Run
 from .form import Form
 from .mask_editor import MaskEditor
 from .panel import THERE, Panel
+from .photos import gallery
 
-# In sight where a task has them; the rest is under Advanced.
-MAIN = ('prompt', 'n_prompt')
+# In sight where a task has them, with prompts and files.
 SHORT = ('size', 'frame_num', 'base_seed')
 WORDS = {
     'prompt': 'What to show', 'n_prompt': 'What not to show',
@@ -69,44 +69,40 @@ class TaskTab:
 
     def _fitted(self, config: Mapping[str, object], sizes) -> None:
         r"""Give controls what the checkpoint says of their settings."""
-        controls = self.form.controls
-        size = controls['size']
-        sizes = sizes or SIZE_CONFIGS
-        controls['size'] = replace(
-            size, choices=tuple(sizes),
-            default=size.default if size.default in sizes else None)
-        controls['n_prompt'] = replace(
-            controls['n_prompt'],
-            default=config.get('sample_neg_prompt', ''))
+        controls, sizes = self.form.controls, sizes or SIZE_CONFIGS
+        if size := controls.get('size'):
+            controls['size'] = replace(
+                size, choices=tuple(sizes),
+                default=size.default if size.default in sizes else None)
+        if negative := controls.get('n_prompt'):
+            controls['n_prompt'] = replace(
+                negative, default=config.get('sample_neg_prompt', ''))
 
     def _inputs(self) -> None:
         controls = self.form.controls
         with gr.Row(elem_classes='files'):
             for control in controls.values():
-                if control.file and control.name != 'src_mask' and \
-                        control.name in WORDS:
+                if control.file and control.name != 'src_mask':
                     with gr.Column(min_width=200):
                         self._file(control)
         if {'src_video', 'src_mask'} <= set(controls):
             self.mask = MaskEditor(
                 self.desk, self.form, self.form.components['src_video'])
-        prompt = controls['prompt']
-        self.form.main(
-            'prompt', label=WORDS['prompt'], lines=3, value='',
-            placeholder=prompt.default or '', info=None)
-        self.form.main('n_prompt', label=WORDS['n_prompt'], lines=2,
-                       info=None)
+        if prompt := controls.get('prompt'):
+            self.form.main(
+                'prompt', label=WORDS['prompt'], lines=3, value='',
+                placeholder=prompt.default or '', info=None)
+        if 'n_prompt' in controls:
+            self.form.main(
+                'n_prompt', label=WORDS['n_prompt'], lines=2, info=None)
         with gr.Row():
-            for name in SHORT:
+            for name in filter(controls.__contains__, SHORT):
                 self.form.main(name, label=WORDS[name])
 
     def _file(self, control: Control) -> Component:
-        label = WORDS[control.name]
+        label = WORDS.get(control.name, control.label)
         if control.several:
-            placed = gr.Gallery(
-                type='filepath', interactive=True, columns=3, height=230,
-                label=label, object_fit='contain', file_types=['image'],
-                buttons=[])
+            placed = gallery(label)
         elif control.file == 'video':
             placed = gr.Video(
                 sources=['upload'], label=label, height=230, buttons=[])
