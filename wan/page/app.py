@@ -53,7 +53,7 @@ def build(
                 catalogue = CatalogueTab(desk, edit)
             others = [_task(desk, task, checkpoint)
                       for task in TASKS if task != TASK]
-        _resume(page, [edit.panel, catalogue, *(tab.panel for tab in others)])
+        _resume(page, [edit, catalogue, *(tab.panel for tab in others)])
     return page
 
 

@@ -31,11 +31,12 @@ class Panel:
         self.ticket = gr.State('')
         self.seen = gr.State(())
         self.said = gr.HTML(elem_classes='said')
+        self.cancel = gr.Button(
+            'Cancel', visible=False, size='sm', elem_classes='cancel')
         self.view = gr.HTML(empty, elem_classes='view')
-        self.cancel = gr.Button('Cancel', visible=False, size='sm')
         self.command = gr.Textbox(
             label='The same as a command', lines=2, max_lines=6,
-            interactive=False, visible=False, buttons=['copy'],
+            interactive=True, visible=False, buttons=['copy'],
             elem_classes='command')
         self.timer = gr.Timer(EVERY, active=False)
         events = {'outputs': self.outputs, 'show_progress': 'hidden',

@@ -205,6 +205,18 @@ class PvttTab:
             way_of(settings), USUAL, *self.form.filled(settings),
             gr.update(value=said, visible=bool(said))]
 
+    @property
+    def outputs(self) -> list[Component]:
+        r"""What `resumed` updates."""
+        return [*self.panel.outputs, *self.values, self.again_said]
+
+    def resumed(self, request: gr.Request) -> list:
+        r"""The last job and its settings, for a page that is loaded again."""
+        run = self.desk.run(self.desk.latest(TAB, request), request)
+        form = self.filled(run.settings) if run else \
+            [gr.skip()] * (len(self.values) + 1)
+        return [*self.panel.resumed(request), *form]
+
     def _fill_example(self) -> list:
         with self.desk.faults():
             return self.filled(read_experiment(self.example, TASKS[TASK]))

@@ -12,6 +12,8 @@ from ..utils.image import to_bytes, unit_range
 from .masks import small, tinted
 from .shown import data, notes
 
+# How wide the names in a plan are, and which facts are shown.
+NAMES = 12
 FACTS = ('video', 'sampling', 'windows', 'peak memory')
 
 
@@ -66,8 +68,8 @@ def look(job: Job) -> str:
     frames = job.work.frame_num
     what = f'{width} × {height} pixels' + (
         f', {frames} frames' if frames > 1 else '')
-    plan = dict(line.split(None, 1) for line in jobs.plan(job).splitlines()
-                if line.split(None, 1)[1:])
+    plan = {line[:NAMES].strip(): line[NAMES:].strip()
+            for line in jobs.plan(job).splitlines()}
     rows = ''.join(
         f'<div><dt>{name}</dt><dd>{escape(plan[name])}</dd></div>'
         for name in FACTS if name in plan)
