@@ -80,6 +80,16 @@ def test_a_task_that_the_checkpoint_cannot_run_says_so(task, lacks):
     assert bool(lacking(task, app.checkpoint_of(None))) == lacks
 
 
+def test_a_video_stays_the_file_that_it_is(page):
+    r"""Gradio would encode anew what a browser does not play."""
+    videos = [block for block in page.blocks.values()
+              if isinstance(block, gr.Video)]
+    assert len(videos) == 3
+    for video in videos:
+        assert video.postprocess('a.mkv').path == 'a.mkv'
+        assert video.postprocess(None) is None
+
+
 # Whose files they are
 
 
@@ -105,7 +115,8 @@ def test_tricks_with_paths_are_refused(station, tmp_path, name):
     own = station.folder(mine)
     (own / 'link.mp4').symlink_to(station.folder(other))
     name = name.format(own=own, other=other)
-    for prefix in ('/gradio_api/file=', '/file='):
+    for prefix in ('/gradio_api/file=', '/file=', '/gradio_api/file/',
+                   '/file/'):
         assert not guard.allowed(prefix + name, mine)
     assert not guard.allowed('/gradio_api/proxy=http://example.org', mine)
 

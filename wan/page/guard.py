@@ -22,8 +22,9 @@ POLICY = '; '.join((
 HEADERS = {
     'Content-Security-Policy': POLICY, 'Referrer-Policy': 'no-referrer',
     'X-Content-Type-Options': 'nosniff'}
-# What gradio offers beyond files, and nobody needs here.
-CLOSED = ('/proxy=', '/gradio_api/proxy=', '/monitoring',
+# What gradio offers beyond files, and nobody needs here; files by an old way.
+CLOSED = ('/file/', '/gradio_api/file/',
+          '/proxy=', '/gradio_api/proxy=', '/monitoring',
           '/gradio_api/monitoring', '/deep_link', '/gradio_api/deep_link')
 YEAR = 31_536_000
 
@@ -77,13 +78,15 @@ class Guard:
         return True
 
     def _may_see(self, name: str, visitor: str) -> bool:
-        r"""Whether a file is the visitor's, or all may see it."""
+        r"""Whether a file is the visitor's, or all may see it, however often
+        its name is decoded."""
         try:
-            file = Path(unquote(name)).resolve()
+            files = [Path(text).resolve() for text in (name, unquote(name))]
             own = self.station.folder(visitor).resolve()
         except (OSError, ValueError):
             return False
-        return any(map(file.is_relative_to, (own, *self.shared)))
+        return all(any(map(file.is_relative_to, (own, *self.shared)))
+                   for file in files)
 
 
 def _visitor(scope) -> str:
