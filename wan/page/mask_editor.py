@@ -76,6 +76,7 @@ class MaskEditor:
             elem_classes='paint')
         with gr.Row(elem_classes='tools'):
             self.use = gr.Button('Use what I painted', size='sm')
+            self.erase = gr.Button('Erase what I painted', size='sm')
             self.follow = gr.Button('It moves: follow it from here',
                                     size='sm', visible=self.hints)
             self.take = gr.Button('Take the mask that was found', size='sm',
@@ -100,9 +101,11 @@ class MaskEditor:
         self.video.change(self.counted, self.video, self.number, **quiet)
         gr.on([self.way.change, self.number.release, self.video.change,
                self.mask.change], self.drawn, given, shows, **quiet)
-        self.use.click(
-            self.used, [self.paint, self.video, self.number, self.mask],
-            [self.mask, self.said], **quiet)
+        for button, erase in ((self.use, False), (self.erase, True)):
+            button.click(
+                self._using(erase),
+                [self.paint, self.video, self.number, self.mask],
+                [self.mask, self.said], **quiet)
         for button, pixels in ((self.grow, GROW), (self.shrink, -GROW)):
             button.click(
                 self._moving(pixels), [self.mask], [self.mask, self.said],
@@ -147,11 +150,8 @@ class MaskEditor:
                         whole, dict(zip(USES[POINTED], hints, strict=True)),
                         number)]
                 picture = masks.small(whole)
-                # Of another canvas it would centre the layer, and not there.
-                return [gr.update(
-                    value=masks.to_paint(picture, mask, number),
-                    canvas_size=picture.size), off,
-                    *([gr.skip()] * self.hints)]
+                return [masks.to_paint(picture, mask, number), off,
+                        *([gr.skip()] * self.hints)]
             except (OSError, ValueError) as error:
                 return [gr.skip(), _wrong(error), *([gr.skip()] * self.hints)]
 
@@ -174,19 +174,25 @@ class MaskEditor:
                          for a, b in zip(corner, at, strict=True))
         return [None, off, f'{left},{top},{width},{height}{where}', '']
 
-    def used(
-        self, editor: dict | None, video: str | None, number: int,
-        mask: str | None, request: gr.Request,
-    ) -> list[object]:
-        r"""What was painted becomes the mask, or a frame of it."""
-        with self.desk.faults():
-            try:
-                picture = masks.painted((editor or {}).get('layers') or [])
-                return [str(masks.write_painted(
-                    picture, mask, int(number), video,
-                    self._folder(request))), gr.update(visible=False)]
-            except ValueError as error:
-                return [gr.skip(), _wrong(error)]
+    def _using(self, erase: bool):
+        r"""What was painted goes to the mask, or away from it."""
+
+        def used(
+            editor: dict | None, video: str | None, number: int,
+            mask: str | None, request: gr.Request,
+        ) -> list[object]:
+            with self.desk.faults():
+                try:
+                    picture = masks.painted(
+                        (editor or {}).get('layers') or [])
+                    return [str(masks.write_painted(
+                        picture, mask, int(number), video,
+                        self._folder(request), erase)),
+                        gr.update(visible=False)]
+                except ValueError as error:
+                    return [gr.skip(), _wrong(error)]
+
+        return used
 
     def followed(
         self, editor: dict | None, video: str | None, number: int

@@ -19,8 +19,7 @@ from ..utils.video_writer import write_video
 SIDE = 960
 TINT, TINTED = (0, 200, 120), 0.55
 BOX = (255, 196, 0)
-# Paint lies on the frame, which stays to be seen.
-PAINT, THIN = '#00c878', 150
+PAINT = '#00c878'
 MOST_GROWN = 64
 WHITE = 128  # from here on a grey counts as white
 
@@ -119,15 +118,11 @@ def hinted(
 def to_paint(
     picture: Image.Image, mask: str | Path | None, number: int
 ) -> dict[str, object]:
-    r"""A frame to paint on, as an editor takes it: what the mask marks there
-    is painted already, and can be erased."""
-    layers = []
+    r"""A frame to paint on, as an editor takes it, green where the mask is.
+    """
     if mask:
-        white = mask_at(mask, number).resize(picture.size)
-        layer = Image.new('RGBA', picture.size, PAINT)
-        layer.putalpha(white.point(lambda value: THIN * (value > 0)))
-        layers = [layer]
-    return {'background': picture, 'layers': layers,
+        picture = tinted(picture, mask_at(mask, number))
+    return {'background': picture, 'layers': [],
             'composite': np.asarray(picture)}
 
 
@@ -179,36 +174,41 @@ def write_grown(mask: str | Path, pixels: int, folder: Path) -> Path:
 
 def write_painted(
     picture: Image.Image, mask: str | Path | None, number: int,
-    video: str | Path, folder: Path,
+    video: str | Path, folder: Path, erase: bool = False,
 ) -> Path:
-    r"""A painted mask: of this frame of a mask video, or else of all frames.
+    r"""A mask with what was painted: in this frame of a mask video, or else
+    in all frames.
 
     Args:
-        picture: white where the product is.
+        picture: white where it was painted.
         mask: what there was; None without.
         number: of the frame that was painted on.
-        video: the template, whose size the mask gets.
+        video: the template, whose size a new mask gets.
+        erase: take what was painted away from the mask.
+
+    Raises:
+        ValueError: there is nothing to take it away from.
     """
-    size = footage(video).size
-    if mask is None or is_still(mask):
-        path = folder / 'mask.png'
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with atomic_write(path) as temporary:
-            picture.resize(size).save(temporary)
-        return path
-    return _written(
-        mask, folder, lambda own, at: picture.resize(own.size)
-        if at == number else own)
+    if mask is None and erase:
+        raise ValueError('src_mask: there is no mask yet; paint one first.')
+
+    def change(own: Image.Image, at: int) -> Image.Image:
+        if at != number and not (mask is None or is_still(mask)):
+            return own
+        paint = picture.resize(own.size)
+        return ImageChops.subtract(own, paint) if erase else \
+            ImageChops.lighter(own, paint)
+
+    if mask is None:
+        return _saved(change(
+            Image.new('L', footage(video).size), number), folder)
+    return _written(mask, folder, change)
 
 
 def _written(mask, folder, change) -> Path:
     r"""A mask file with every picture changed, losslessly."""
-    folder.mkdir(parents=True, exist_ok=True)
     if is_still(mask):
-        path = folder / 'mask.png'
-        with atomic_write(path) as temporary:
-            change(mask_at(mask, 0), 0).save(temporary)
-        return path
+        return _saved(change(mask_at(mask, 0), 0), folder)
     shot = footage(mask)
     pictures = _pictures(shot, list(range(len(shot.times))))
     return write_video(
@@ -217,3 +217,11 @@ def _written(mask, folder, change) -> Path:
                 lambda value: 255 * (value >= WHITE)), at).convert('RGB'))
             for at, picture in enumerate(pictures)),
         shot.fps, lossless=True)
+
+
+def _saved(picture: Image.Image, folder: Path) -> Path:
+    r"""One picture for all frames."""
+    path = folder / 'mask.png'
+    with atomic_write(path) as temporary:
+        picture.save(temporary)
+    return path

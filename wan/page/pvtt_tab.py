@@ -9,6 +9,7 @@ from ..edit_config import PRESETS
 from ..jobs.settings_file import read_experiment
 from ..tasks import TASKS
 from . import again
+from .clip import clip
 from .controls import shown
 from .describing import describes, unable
 from .desk import Desk, Run
@@ -80,9 +81,7 @@ class PvttTab:
         gr.HTML('<h2>1. What you have</h2>')
         with gr.Row(elem_classes='files'):
             with gr.Column(min_width=200):
-                self.video = self.form.place('src_video', gr.Video(
-                    sources=['upload'], label='Your video', height=230,
-                    buttons=[]))
+                self.video = self.form.place('src_video', clip('Your video'))
                 gr.HTML('<p class="hint">The video that stays as it is, but '
                         'for the product.</p>')
             with gr.Column(min_width=200):

@@ -11,6 +11,7 @@ from ..jobs.checkpoint import SHAPE, Checkpoint
 from ..tasks import TASKS
 from ..utils.flags import heading
 from . import sight
+from .clip import clip
 from .controls import Control
 from .describing import unable
 from .desk import Desk, Run
@@ -104,8 +105,7 @@ class TaskTab:
         if control.several:
             placed = gallery(label)
         elif control.file == 'video':
-            placed = gr.Video(
-                sources=['upload'], label=label, height=230, buttons=[])
+            placed = clip(label)
         else:
             placed = gr.Image(
                 type='filepath', image_mode=None, sources=['upload'],
