@@ -122,7 +122,9 @@ def to_paint(
     """
     if mask:
         picture = tinted(picture, mask_at(mask, number))
-    return {'background': picture, 'layers': [],
+    # An empty layer wipes off what was painted before.
+    return {'background': picture,
+            'layers': [Image.new('RGBA', picture.size)],
             'composite': np.asarray(picture)}
 
 

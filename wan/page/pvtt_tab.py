@@ -1,5 +1,6 @@
 r"""The page's first tab: a product of photos into a template video."""
 from collections.abc import Mapping
+from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -234,8 +235,10 @@ class PvttTab:
             except ValueError as error:
                 return [*still, gr.update(
                     value=alert(str(error)), visible=True)]
-            said = 'Filled in.' if not missing else \
-                f'Filled in; to be given again: {", ".join(missing)}.'
+            labels = [self.form.components[name].label for name in missing
+                      if name in self.form.components]
+            said = escape(f'Filled in; give again: {", ".join(labels)}.'
+                          if labels else 'Filled in.')
             return self.filled(settings, f'<p role="status">{said}</p>')
 
     def _preset(self, preset: str) -> list:
