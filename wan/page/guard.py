@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote
 
 from .desk import COOKIE, FILE
-from .station import Station
+from .station import VISITOR, Station
 
 # Nothing from other hosts: the page works offline, and tells nobody of it.
 POLICY = '; '.join((
@@ -46,13 +46,10 @@ class Guard:
         if scope['type'] != 'http':
             await self.app(scope, receive, send)
             return
-        visitor = _visitor(scope)
-        try:
-            self.station.folder(visitor)
-            new = False
-        except ValueError:
-            visitor, new = self.station.new_visitor(), True
-        path = scope['path']
+        visitor, path = _visitor(scope), scope['path']
+        new = not VISITOR.fullmatch(visitor)
+        if new:
+            visitor = self.station.new_visitor()
         if not self.allowed(path, visitor):
             await _refuse(send)
             return
@@ -80,12 +77,14 @@ class Guard:
     def _may_see(self, name: str, visitor: str) -> bool:
         r"""Whether a file is the visitor's, or all may see it, however often
         its name is decoded."""
+        # Also those ask who have not logged in: for them no folder is made.
+        own = [self.station.root.resolve() / visitor] if VISITOR.fullmatch(
+            visitor) else []
         try:
             files = [Path(text).resolve() for text in (name, unquote(name))]
-            own = self.station.folder(visitor).resolve()
         except (OSError, ValueError):
             return False
-        return all(any(map(file.is_relative_to, (own, *self.shared)))
+        return all(any(map(file.is_relative_to, (*own, *self.shared)))
                    for file in files)
 
 
