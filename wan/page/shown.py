@@ -14,7 +14,8 @@ from .station import State
 
 # Stages as one says them; others are shown as they are called.
 STAGES = {
-    'load': 'Loading the model', 'read the template': 'Reading the video',
+    'check': 'Checking', 'load': 'Loading the model',
+    'read the template': 'Reading the video',
     'encode text': 'Reading the prompts', 'encode': 'Encoding the video',
     'encode image': 'Encoding the pictures',
     'find the product': 'Finding the product',
