@@ -5,8 +5,15 @@ import gradio as gr
 
 HERE = Path(__file__).parent
 CSS = (HERE / 'page.css').read_text('utf-8')
+# What is around the page's content, where gradio's prefix keeps CSS out: the
+# bar of buttons hides nothing that has the focus, and a phone has no margins.
+FRAME = """html { scroll-padding-bottom: 84px }
+@media (max-width: 899px) {
+  .gradio-container .main.app { padding: 8px 0 !important }
+}"""
 # What browsers run of ours; nothing comes from elsewhere.
 HEAD = f"""<meta name="referrer" content="no-referrer">
+<style>{FRAME}</style>
 <script>{(HERE / 'before_after.js').read_text('utf-8')}</script>"""
 
 
