@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT := outputs
 
-.PHONY: venv demo test lint clean
+.PHONY: venv demo ui test lint clean
 
 venv: $(VENV)/.installed
 
@@ -19,6 +19,15 @@ demo: venv
 		--save_file $(OUT)/demo.mp4
 	@echo 'Window, mask, photo and result: $(OUT)/demo_sheet.png and'
 	@echo '$(OUT)/demo_comparison.mp4; the result alone: $(OUT)/demo.mp4'
+
+# The page, on this machine alone; ARGS="--ckpt_dir FOLDER" for other weights.
+ui: $(VENV)/.ui
+	$(BIN)/python gradio/app.py --out $(OUT)/page $(ARGS)
+
+$(VENV)/.ui: pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet -c constraints.txt -e '.[ui]'
+	touch $@
 
 test: venv
 	$(BIN)/python -m pytest

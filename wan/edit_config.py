@@ -5,7 +5,13 @@ from dataclasses import dataclass, replace
 from torch import Tensor
 
 from .flowalign import EDIT_METHODS, edit_sigmas
-from .utils.flags import check_choices, choice, unbounded
+from .utils.flags import (
+    check_choices,
+    check_ranges,
+    choice,
+    ranged,
+    unbounded,
+)
 
 # What docs/quality found, and method.md 8 before it.
 PRESETS: dict[str, dict[str, object]] = {
@@ -85,25 +91,19 @@ class EditConfig:
     sample_guide_scale: float | None = None
     src_guide_scale: float = 3.5
     sample_shift: float = 5.0
-    fg_zeta_scale: float = 1e-3
-    bg_zeta_scale: float = 1e-1
-    collage_zeta_scale: float = 0.3
+    fg_zeta_scale: float = ranged(1e-3, 0, 1)
+    bg_zeta_scale: float = ranged(1e-1, 0, 1)
+    collage_zeta_scale: float = ranged(0.3, 0, 1)
     collage: str = choice('flat', COLLAGES)
     view_angles: tuple[float, ...] = ()
     view_frame: int | None = unbounded(None)
-    mask_grow: int = 0
+    mask_grow: int = ranged(0, 0, 16)
     batch_branches: bool = False
     composite: bool = False
 
     def __post_init__(self):
         check_choices(self)
-        for name in ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale'):
-            if not 0 <= getattr(self, name) <= 1:
-                raise ValueError(
-                    f'{name} is {getattr(self, name)}, allowed is 0 to 1.')
-        if not 0 <= self.mask_grow <= 16:
-            raise ValueError(
-                f'mask_grow is {self.mask_grow}, allowed is 0 to 16.')
+        check_ranges(self)
         if any(not -360 <= angle <= 360 for angle in self.view_angles):
             raise ValueError(f'view_angles is {self.view_angles}, allowed is '
                              f'-360 to 360 degrees.')

@@ -27,7 +27,7 @@ from .modules.rope import token_grid
 from .modules.slots import RefSlot
 from .product.filters import dilate
 from .product.masks import Region
-from .utils.flags import check_choices, choice
+from .utils.flags import check_choices, check_ranges, choice, ranged
 from .velocity import Denoiser, Slots, Velocity
 from .windows import WHOLE, check_common, windowed
 
@@ -52,13 +52,11 @@ class SparseConfig:
         ValueError: a value that is not allowed.
     """
     sparse: str = choice('auto', ('auto', 'off', 'share'))
-    sparse_margin: int = 0
+    sparse_margin: int = ranged(0, 0, 16)
 
     def __post_init__(self):
         check_choices(self)
-        if not 0 <= self.sparse_margin <= 16:
-            raise ValueError(
-                f'sparse_margin is {self.sparse_margin}, allowed is 0 to 16.')
+        check_ranges(self)
 
     def resolved(self, shares: bool) -> 'SparseConfig':
         r"""What 'auto' stands for.

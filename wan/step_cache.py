@@ -15,6 +15,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
+from .utils.flags import check_ranges, ranged
 from .velocity import Denoiser, Slots, Velocity
 
 
@@ -30,12 +31,10 @@ class StepCacheConfig:
     Raises:
         ValueError: a value outside its range.
     """
-    step_cache: float = 0.0
+    step_cache: float = ranged(0.0, 0, 1)
 
     def __post_init__(self):
-        if not 0 <= self.step_cache <= 1:
-            raise ValueError(
-                f'step_cache is {self.step_cache}, allowed is 0 to 1.')
+        check_ranges(self)
 
     @property
     def savings(self) -> tuple[str, ...]:

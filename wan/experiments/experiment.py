@@ -104,7 +104,7 @@ class Experiment:
             found = record['arguments'][KEY] == key and \
                 self.result in record['files'] and not changed(self.record)
             seconds = sum(record['seconds'].values())
-            metrics, notes = _measured(record['results'])
+            metrics, notes = measured(record['results'])
         except (LookupError, TypeError, AttributeError, ValueError):
             return False  # absent, or not written by this program
         if found:
@@ -113,7 +113,7 @@ class Experiment:
         return found
 
 
-def _measured(results: Mapping) -> tuple[dict[str, float], tuple[str, ...]]:
+def measured(results: Mapping) -> tuple[dict[str, float], tuple[str, ...]]:
     r"""What a record tells of the background and of the photo, and notes."""
     told = {**results.get('metrics', {}), **results.get('changed', {})}
     if 'photo_effect' in results:

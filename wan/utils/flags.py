@@ -122,6 +122,12 @@ def unbounded(default: int | None) -> dataclasses.Field:
     return dataclasses.field(default=default, metadata={'unbounded': True})
 
 
+def ranged(default: float, low: float, high: float) -> dataclasses.Field:
+    r"""A field that takes numbers from `low` to `high`, both included."""
+    return dataclasses.field(
+        default=default, metadata={'range': (low, high)})
+
+
 def path(several: bool = False) -> dataclasses.Field:
     r"""A field that names a file to be read, or several."""
     return dataclasses.field(
@@ -150,6 +156,22 @@ def check_choices(settings: object) -> None:
         if allowed and value not in (*allowed, field.default):
             raise ValueError(
                 f'{field.name} is {value!r}, allowed: {", ".join(allowed)}.')
+
+
+def check_ranges(settings: object) -> None:
+    r"""Check every field made by `ranged`.
+
+    Raises:
+        ValueError: a value outside its range.
+    """
+    for field in dataclasses.fields(settings):
+        if 'range' not in field.metadata:
+            continue
+        low, high = field.metadata['range']
+        value = getattr(settings, field.name)
+        if not low <= value <= high:
+            raise ValueError(
+                f'{field.name} is {value}, allowed is {low} to {high}.')
 
 
 def kinds(cls: type) -> dict[str, object]:

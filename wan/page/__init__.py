@@ -1,0 +1,1 @@
+r"""A page for people who would rather look: its engine, and what it shows."""
