@@ -104,6 +104,7 @@ def run(checked) -> None:
     r"""Show the page until it is interrupted."""
     args, root, checkpoint = checked
     from wan.page import app
+    from wan.page.controls import LOCAL
     from wan.page.station import Station
 
     logging.getLogger('httpx').setLevel(logging.WARNING)  # gradio's own
@@ -113,7 +114,8 @@ def run(checked) -> None:
         '[%(asctime)s] %(levelname)s: %(message)s'))
     logging.getLogger().addHandler(handler)
     shared = [app.EXAMPLES] if app.EXAMPLES.is_dir() else []
-    station = Station(root, args.ckpt_dir, args.device, shared)
+    station = Station(root, args.ckpt_dir, args.device, shared,
+                      free=() if args.listen else LOCAL)
     try:
         page = app.build(station, checkpoint, log_file, not args.listen)
         app.serve(

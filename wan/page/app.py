@@ -112,7 +112,8 @@ def serve(
             Guard, station=station, shared=[cache(), *shared])]},
         enable_monitoring=False, ssr_mode=False, pwa=False,
         mcp_server=False, run_history=False, footer_links=[],
-        theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=True)
+        theme=theme(), css=CSS, head=HEAD, prevent_thread_lock=True,
+        _frontend=False)  # it would ask itself, and give up when busy
     try:
         print(f'The page is at http://{host}:{port} (Ctrl-C ends it)',
               flush=True)

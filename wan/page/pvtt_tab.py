@@ -227,7 +227,8 @@ class PvttTab:
             try:
                 kept = self.desk.accept(request)(file, 'record')
                 task, settings, missing = again.settings_of(
-                    kept, self.desk.folder(request))
+                    kept, self.desk.station.readable(
+                        self.desk.visitor(request)))
                 if task != TASK:
                     raise ValueError(
                         f'These are settings of task {task}, which has a tab '
