@@ -15,7 +15,7 @@ from PIL import Image
 from tests.page.edits import EXAMPLES, PHOTOS, QUICK, until
 from tests.page.server import DEADLINE, Server
 
-pytest.importorskip('gradio', reason='the page is not installed (.[ui])')
+pytest.importorskip('gradio.blocks', reason='the page is not installed (.[ui])')
 playwright = pytest.importorskip(
     'playwright.sync_api', reason='playwright is not installed')
 expect = playwright.expect
