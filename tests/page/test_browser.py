@@ -161,7 +161,8 @@ def test_cancel(visit, tmp_path):
         re.compile('step [0-9]+ of [0-9]{3}')).wait_for()
     page.locator('img.glimpse').wait_for()
     button(page, 'Cancel').click()
-    page.locator('.see').get_by_text('Nothing was written').wait_for()
+    page.locator('.see').get_by_text(
+        'Cancelled. Nothing was written.').wait_for()
 
 
 def middle(canvas):

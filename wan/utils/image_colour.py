@@ -125,10 +125,12 @@ def _is_adobe_rgb(exif: bytes) -> bool:
         tags.load(exif)
         space = tags.get_ifd(ExifTags.IFD.Exif).get(
             ExifTags.Base.ColorSpace)
+        if space != 0xFFFF:
+            return space == 2
         index = tags.get_ifd(ExifTags.IFD.Interop).get(1, '')
     except Exception:  # parsers raise any kind on damaged data
         return False
-    return space == 2 or (space == 0xFFFF and str(index).startswith('R03'))
+    return str(index).startswith('R03')
 
 
 def _with_gamma(image, info) -> tuple[Image.Image, str | None]:

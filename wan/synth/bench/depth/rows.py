@@ -13,9 +13,9 @@ from wan.utils.flags import names
 
 from ..rows import BEST, COLLAGE, EDIT, FULL, HIDDEN, QUICK_STEPS, Row
 
-# Weights of the photo's attention, guidance scales, and sigmas at which the
-# collage is sampled from, in about so many steps.
-WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.3, .5, .7, .85), 10
+# Weights of the photo's attention, guidance scales, and sigmas from which the
+# collage is refined, in that share of so many steps.
+WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.3, .5, .7, .85), 20
 
 
 def variant(row: Row, name: str, title: str, **changes: object) -> Row:
@@ -72,7 +72,7 @@ def _sampled(kind: str, level: float, bank: bool) -> Row:
         f'{kind} collage refined from {level:g}' + ', and bank' * bank,
         edit_method='refine', sample_guide_scale=1.,
         # Even steps, of which the last ones start at the level.
-        sample_shift=1., sample_steps=round(STEPS / level), strength=level)
+        sample_shift=1., sample_steps=STEPS, strength=level)
 
 
 SAMPLED = {
