@@ -43,7 +43,7 @@ class EditConfig:
 
     Args:
         edit_method: FlowAlign; the baselines FlowEdit and SDEdit; or refine,
-            SDEdit of the collage inside the mask (a strength of 0.2 to 0.5
+            SDEdit of the collage inside the mask (a strength of 0.2 to 0.3
             keeps what was pasted).
         sample_steps: steps of the full schedule (default: 50; the embedded
             model: 25).
