@@ -260,7 +260,7 @@ def test_given_mask_and_composite(pipe, clip):
 def test_the_collage_is_the_goal_inside_the_region_alone(pipe, clip):
     scene, mask = read(pipe, clip), centre_mask()
     cells = Region.given(mask, scene.latent.shape).cells
-    region, goal = pipe.place(
+    region, goal, _ = pipe.place(
         scene, mask, EditConfig(), [PRODUCT], Progress())
     assert (region.cells >= cells).all() and region.limits
     outside, inside = region.cells == 0, region.cells == 1
@@ -268,10 +268,32 @@ def test_the_collage_is_the_goal_inside_the_region_alone(pipe, clip):
     assert (goal - scene.latent)[:, inside].abs().mean() > 0.01
 
 
+def test_the_photos_detail_is_kept_and_the_template_around_it(pipe, clip):
+    given = {'src_mask': centre_mask(), 'edit_method': 'refine',
+             'strength': .6, 'ref': {'ref_c': (0.,)}}
+    _, _, pasted = pipe.place(
+        read(pipe, clip), centre_mask(), EditConfig(collage_detail=True),
+        [PRODUCT], Progress())
+    drawn, kept = (edit(pipe, clip, collage_detail=detail, **given)
+                   for detail in (False, True))
+    assert torch.equal(drawn.mask, kept.mask)
+    # The feathered edge ends before the last column.
+    assert torch.equal(kept.video[..., -1], clip[..., -1])
+    assert not torch.equal(drawn.video[..., -1], clip[..., -1])
+    inside = kept.mask == 1
+
+    def steps(video):  # from a pixel to the next, where both are inside
+        both = inside[..., 1:] & inside[..., :-1]
+        return (video - pasted).diff(dim=-1)[:, both].abs().mean()
+
+    assert (kept.video - pasted)[:, inside].abs().mean() > 0
+    assert steps(kept.video) < .2 * steps(drawn.video)
+
+
 def test_a_larger_pull_ends_nearer_to_the_collage(pipe, clip):
     given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.,
              'ref': {'ref_c': (0.,)}}
-    _, goal = pipe.place(
+    _, goal, _ = pipe.place(
         read(pipe, clip), centre_mask(), EditConfig(), [PRODUCT], Progress())
     pasted = pipe.decode(goal, Progress())
     far, near = (

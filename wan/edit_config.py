@@ -62,6 +62,8 @@ class EditConfig:
         collage_zeta_scale: flowalign's pull inside the mask, 0 to 1, toward
             the template with the first photo pasted over the old product
             (the target collage). It needs a photo and a mask; 0 is off.
+        collage_detail: take only light and shadow from the model, and label,
+            pattern and edges from the pasted photo, which the VAE blurs.
         collage: how the photo is pasted there. flat: turned until its outline
             agrees with the old product's, then as that one turns in the
             picture. upright and turning are for solids: what stands before
@@ -94,6 +96,7 @@ class EditConfig:
     fg_zeta_scale: float = ranged(1e-3, 0, 1)
     bg_zeta_scale: float = ranged(1e-1, 0, 1)
     collage_zeta_scale: float = ranged(0.3, 0, 1)
+    collage_detail: bool = False
     collage: str = choice('flat', COLLAGES)
     view_angles: tuple[float, ...] = ()
     view_frame: int | None = unbounded(None)

@@ -8,6 +8,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -28,8 +29,9 @@ from .product.collage import collage_of
 from .product.finding import AUTO, Finding
 from .product.following import find_in_windows
 from .product.locate import find_product
-from .product.masks import Region, frames_of, token_mask
+from .product.masks import Region, composite, frames_of, token_mask
 from .product.photo import Product
+from .product.relight import relit
 from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
@@ -62,6 +64,24 @@ class Scene:
         r"""A window of latent frames as a template of its own."""
         return replace(self, video=self.video[:, frames_of(window)],
                        latent=self.latent[:, window])
+
+
+class Placed(NamedTuple):
+    r"""Where an edit is, and what it is led by.
+
+    Args:
+        region: where it may change the video; None is everywhere.
+        goal: the latent [C, T, h, w] that it is pulled to, or starts from;
+            None without a collage.
+        collage: what that shows, [3, F, H, W] in [-1, 1]; None where all
+            of the result is the model's.
+    """
+    region: Region | None = None
+    goal: torch.Tensor | None = None
+    collage: torch.Tensor | None = None
+
+
+NOWHERE = Placed()
 
 
 def pastes(
@@ -181,12 +201,11 @@ class EditSteps(WanPipeline):
         edit: EditConfig,
         products: Sequence[Product],
         progress: Progress,
-    ) -> tuple[Region, torch.Tensor | None]:
-        r"""A mask's region, and the latent that the edit is pulled to.
+    ) -> Placed:
+        r"""A mask's region, and what leads the edit there.
 
         With a collage the region is that of old and new product, and only
-        there does the latent [C, T, h, w] differ from the template's; without
-        one it is None.
+        there does the goal differ from the template's latent.
 
         Args:
             src_mask: [1 or F, H, W], 1 where the template's product is; None,
@@ -196,15 +215,16 @@ class EditSteps(WanPipeline):
             ValueError: the mask does not fit, or marks nothing.
         """
         if src_mask is None:
-            return Region.everywhere(scene.latent), None
+            return Placed(Region.everywhere(scene.latent))
         region = Region.given(
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
         if not pastes(edit, products, masked=True):
-            return region, None
+            return Placed(region)
         video, alpha = collage_of(scene.video, src_mask, products, edit)
         region = region.joined(alpha)
         goal = self.encode_video(video, progress)
-        return region, torch.lerp(scene.latent, goal, region.cells)
+        return Placed(region, torch.lerp(scene.latent, goal, region.cells),
+                      video if edit.collage_detail else None)
 
     def sight(
         self, shown: Shown, offload_model: bool, progress: Progress
@@ -384,8 +404,7 @@ class EditSteps(WanPipeline):
         v: Velocity,
         edit: EditConfig,
         progress: Progress,
-        region: Region | None = None,
-        goal: torch.Tensor | None = None,
+        placed: Placed = NOWHERE,
         start: torch.Tensor | None = None,
         ref_guide_scale: float | None = None,
     ) -> torch.Tensor:
@@ -393,18 +412,18 @@ class EditSteps(WanPipeline):
 
         Args:
             v: from `velocity`, or what wraps it.
-            region, goal: from `place`.
+            placed: from `place`.
             start: an edited latent to go back to the template from.
             ref_guide_scale: of the reference's own guidance.
         """
         sigmas = edit.sigmas if start is None else edit.sigmas.flip(0)
-        zeta = edit.zeta(
-            None if region is None else region.cells, goal is not None)
+        cells = None if placed.region is None else placed.region.cells
+        zeta = edit.zeta(cells, placed.goal is not None)
         with progress.stage('edit', len(sigmas) - 1, self.device) as step:
             return self.loop(
                 scene, v, edit, sigmas, lambda i, n, x: step(i + 1, n, x),
-                ref_guide_scale, zeta=zeta, goal=goal, start=start,
-                cells=None if region is None else region.cells)
+                ref_guide_scale, zeta=zeta, goal=placed.goal,
+                start=start, cells=cells)
 
     def loop(
         self,
@@ -429,3 +448,28 @@ class EditSteps(WanPipeline):
             guide_scale=edit.sample_guide_scale,
             ref_guide_scale=ref_guide_scale, callback=callback,
             **{name: options[name] for name in method.options})
+
+    def finished(
+        self,
+        scene: Scene,
+        latent: torch.Tensor,
+        edit: EditConfig,
+        placed: Placed,
+        progress: Progress,
+    ) -> torch.Tensor | None:
+        r"""The video of an edited latent, [3, F, H, W] in [-1, 1] on the CPU.
+
+        Returns:
+            None on other ranks than 0.
+        """
+        video = self.decode(latent, progress)
+        before = None if placed.collage is None \
+            else self.decode(placed.goal, progress)
+        if video is None or placed.region is None:
+            return video
+        place = placed.region.to('cpu').pixels(scene.video.shape[1:])
+        if before is not None:
+            video = relit(placed.collage, before, video, place)
+        if before is not None or edit.composite:
+            video = composite(video, scene.video, place)
+        return video

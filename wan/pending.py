@@ -11,10 +11,9 @@ from torch import Tensor
 from .conditioning import Condition
 from .edit_config import EditConfig
 from .edit_inputs import Seen, TextSight
-from .edit_steps import Scene
+from .edit_steps import Placed, Scene
 from .flowalign import BRANCHES
 from .product.finding import Finding
-from .product.masks import Region
 from .product.photo import Product
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
@@ -34,8 +33,7 @@ class Pending:
         edit, ref, finding, sparse, step_cache, windows: the settings.
         products: the photos, to be pasted; `photos` are those to be read.
         sight: what the model sees.
-        region, goal: of a given mask; else None, and `seen` too, if one is
-            to be found.
+        placed: by a given mask; None, and `seen` too, if one is to be found.
         seen: what the model sees of template and edit.
         start: where to go back from, or None.
         offload_model, progress: see `WanPVTT.generate`.
@@ -50,8 +48,7 @@ class Pending:
     products: Sequence[Product]
     sight: TextSight
     photos: Photos | None
-    region: Region | None
-    goal: Tensor | None
+    placed: Placed
     seen: Seen | None
     start: Tensor | None
     offload_model: bool
@@ -85,18 +82,18 @@ class Ready(NamedTuple):
     @property
     def used(self) -> dict[str, bool]:
         r"""See `PVTTResult`."""
-        pending = self.pending
+        region, goal, _ = self.pending.placed
         return {
-            'mask': pending.region is not None and pending.region.limits,
+            'mask': region is not None and region.limits,
             'reference': self.slots is not None,
-            'collage': pending.goal is not None,
+            'collage': goal is not None,
             'sparse': self.inside is not None}
 
 
 class Answer(NamedTuple):
     r"""What an edit waits for; `latent` is [C, T, h, w]."""
     latent: Tensor
-    region: Region | None
+    placed: Placed
     used: Mapping[str, bool]
     notes: Sequence[str]
 
@@ -153,10 +150,13 @@ class Pull(NamedTuple):
         source = edits[0].scene.latent
         zeta = [
             torch.as_tensor(pending.edit.zeta(
-                None if pending.region is None else pending.region.cells,
-                pending.goal is not None)).to(source).expand(source.shape[1:])
+                None if pending.placed.region is None
+                else pending.placed.region.cells,
+                pending.placed.goal is not None)
+            ).to(source).expand(source.shape[1:])
             for pending in edits]
-        goals = [source if pending.goal is None else pending.goal
+        goals = [source if pending.placed.goal is None
+                 else pending.placed.goal
                  for pending in edits]
         return cls(
             source.expand(len(edits), *source.shape),

@@ -14,9 +14,10 @@ import torch
 
 from .edit_config import EditConfig
 from .edit_inputs import Shown
+from .edit_steps import NOWHERE
 from .pending import Answer, Pending
 from .product.finding import AUTO, Finding
-from .product.masks import Region, composite
+from .product.masks import Region
 from .product.photo import Product
 from .refdrop.config import RefConfig
 from .sparse import DENSE, SparseConfig
@@ -145,36 +146,31 @@ class WanPVTT(EditsTogether):
             src_video, source_prompt, target_prompt, source_blend,
             target_blend, n_prompt, seed, offload_model, progress, kept)
         # What the VAE encodes comes before the transformer needs the device.
-        start = region = goal = None
+        start, placed = None, NOWHERE
         if reverse_from is not None:
             start = self.encode_video(reverse_from, progress)
         if use_mask and src_mask is not None:
-            region, goal = self.place(
-                scene, src_mask, edit, products, progress)
+            placed = self.place(scene, src_mask, edit, products, progress)
         sight = self.sight(
             Shown(src_video, products, src_mask, frames or {}, context_scale,
                   edit),
             offload_model, progress)
         # No name outlives this: photos may hold a bank, whose memory decoding
         # needs.
-        latent, region, used, notes = yield Pending(
+        latent, placed, used, notes = yield Pending(
             scene, edit, ref, finding, sparse, step_cache, windows, products,
             sight, self.encode_photos(
                 scene, products, ref, progress, ref_bank, target_prompt, sight)
             if products and ref.reads(
                 len(self.model.blocks), len(edit.sigmas) - 1) else None,
-            region, goal,
-            None if use_mask and region is None else sight.seen(region),
+            placed, None if use_mask and src_mask is None
+            else sight.seen(placed.region),
             start, offload_model, progress)
-        video = self.decode(latent, progress)
+        video = self.finished(scene, latent, edit, placed, progress)
         back = self.decode(scene.latent, progress) if round_trip else None
         if video is None:
             return None
-        if region is not None:
-            region = region.to('cpu')
-            if edit.composite:
-                video = composite(
-                    video, src_video, region.pixels(src_video.shape[1:]))
+        region = None if placed.region is None else placed.region.to('cpu')
         return PVTTResult(video, back, region, edit, ref, used, tuple(notes))
 
     @wraps(editing, ())

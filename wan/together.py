@@ -110,10 +110,10 @@ class EditsTogether(EditSteps):
         r"""Find the product, if its place was not given; capture photos."""
         notes: Sequence[str] = ()
         if pending.seen is None:
-            region, goal, notes = self._found(pending, conditions)
-            pending = replace(pending, region=region, goal=goal,
-                              seen=pending.sight.seen(region))
-        edit, region = pending.edit, pending.region
+            placed, notes = self._found(pending, conditions)
+            pending = replace(pending, placed=placed,
+                              seen=pending.sight.seen(placed.region))
+        edit, region = pending.edit, pending.placed.region
         slots = None if pending.photos is None else self.remember(
             pending.scene, pending.photos, conditions, edit, pending.ref,
             region, pending.progress, pending.seen.lead)
@@ -123,11 +123,11 @@ class EditsTogether(EditSteps):
             notes)
 
     def _found(self, pending: Pending, conditions: Conditions):
-        r"""Region and goal of a mask that is looked for, and notes on it."""
+        r"""Where a mask that is looked for places it, and notes on that."""
         mask = self.find(
             pending.scene, conditions, pending.progress,
             pending.sight.finding, pending.parts, pending.finding)
-        return *self.place(
+        return self.place(
             pending.scene, mask, pending.edit, pending.products,
             pending.progress), [NOT_FOUND] if mask is None else doubts(mask)
 
@@ -136,7 +136,7 @@ class EditsTogether(EditSteps):
         try:
             latents = self._edited_alone(edits[0]) if len(edits) == 1 \
                 else self._edited_together(edits)
-            return [Answer(latent, one.pending.region, one.used, one.notes)
+            return [Answer(latent, one.pending.placed, one.used, one.notes)
                     for latent, one in zip(latents, edits, strict=True)]
         except Cancelled:
             raise
@@ -151,7 +151,7 @@ class EditsTogether(EditSteps):
         pending, edit = one.pending, one.pending.edit
         return [self.edit(
             pending.scene, self._cached(self._velocity(one), one), edit,
-            pending.progress, pending.region, pending.goal, pending.start,
+            pending.progress, pending.placed, pending.start,
             one.ref_guide_scale)]
 
     def _edited_together(self, edits: Sequence[Ready]) -> list[torch.Tensor]:

@@ -10,7 +10,7 @@ from wan.distributed.branches import spread_branches
 from wan.distributed.fsdp import shard_model
 from wan.edit_config import EditConfig
 from wan.edit_inputs import NOTHING
-from wan.edit_steps import EditSteps, Scene
+from wan.edit_steps import EditSteps, Placed, Scene
 from wan.pipeline import Parts
 from wan.product.masks import Region
 from wan.refdrop.config import RefConfig
@@ -117,23 +117,24 @@ def edited(
     ).resolved(pipe.config)
     progress = Progress(lambda step: told.append(step.latent))
     conditions = pipe.conditions(seen)
-    region, slots = early(shape), None
+    placed, slots = Placed(early(shape)), None
     windows = cut(shape[0], window or shape[0], 1 if window else 0)
     if find:
         mask = pipe.find(
             replace(seen, words=words or {}), conditions, progress,
             windows=windows)
-        region, _ = pipe.place(seen, mask, edit, (), progress)
+        placed = pipe.place(seen, mask, edit, (), progress)
     if ref is not None:
         ref = RefConfig(**{'ref_c': (.5,), **ref})
         slots = pipe.remember(
             seen, photos(shape, len(ref.ref_c), ref.ref_noised), conditions,
-            edit, ref, region, progress, lead)
+            edit, ref, placed.region, progress, lead)
     v = pipe.velocity(conditions.of_branches(edit.edit_method), slots,
                       edit.batch_branches, lead, seen.seed, windows,
                       Sparse(SparseConfig('share').inside(
-                          region, pipe.patch_size), edit) if sparse else None)
-    pipe.edit(seen, v, edit, progress, region,
+                          placed.region, pipe.patch_size), edit)
+                      if sparse else None)
+    pipe.edit(seen, v, edit, progress, placed,
               ref_guide_scale=None if ref is None else ref.own_guidance)
     return torch.stack([x for x in told if x is not None])
 

@@ -485,7 +485,7 @@ def test_a_sparse_edit_costs_its_share(editor):
     row, full = (short(*select(f'sparse=best.given.{x}'))
                  for x in ('0', 'full'))
     out = editor.run(row, 'right')
-    region, _ = editor.place(row, 'right')
+    region, *_ = editor.place(row, 'right')
     share = row.sparse.inside(region, (1, 2, 2)).float().mean().item()
     assert editor.spent == pytest.approx(2 * (1 + 2 * share)) and share < .9
     assert editor.measure(row, out)['evaluations'] == editor.spent

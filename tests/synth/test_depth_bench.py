@@ -177,7 +177,7 @@ def test_what_needs_no_model_loads_none():
 
 @pytest.mark.parametrize('kind', PASTES)
 def test_an_edit_starts_from_the_collage_of_its_paste(editor, kind):
-    region, goal = editor.place(short(SAMPLED[kind, .5, False]), 'right')
+    region, goal, _ = editor.place(short(SAMPLED[kind, .5, False]), 'right')
     paste = editor.run(taken_as([PASTED[kind]], ['anchored'])[0], 'right')
     encoded = editor.pipe.encode_video(paste, editor.progress)
     inside = region.cells > 0
@@ -198,7 +198,7 @@ def test_sampling_inside_keeps_what_is_outside(editor, monkeypatch):
     row = short(SAMPLED['flat', .5, True])
     right, wrong = (editor.run(row, photo) for photo in row.photos)
     assert not torch.equal(right, wrong)
-    region, goal = editor.place(row, 'wrong')
+    region, goal, _ = editor.place(row, 'wrong')
     kept = region.cells == 0
     assert kept.any() and torch.allclose(
         latents[1][:, kept], goal[:, kept], atol=1e-5)

@@ -7,9 +7,15 @@ import torch
 from torch import Tensor
 
 from wan.edit_config import EditConfig
-from wan.edit_steps import EDITED, EditSteps, Scene, pastes
+from wan.edit_steps import (
+    EDITED,
+    NOWHERE,
+    EditSteps,
+    Placed,
+    Scene,
+    pastes,
+)
 from wan.product.collage import collage_of
-from wan.product.masks import Region, composite
 from wan.product.photo import Product
 from wan.sparse import Sparse
 from wan.utils.progress import Progress
@@ -43,7 +49,7 @@ class PairEditor:
         # Evaluations of all tokens that the last edit has cost.
         self.spent = 0.
         self.masks: dict[tuple, Tensor | None] = {}
-        self.places: dict[tuple, tuple[Region, Tensor | None]] = {}
+        self.places: dict[tuple, Placed] = {}
         self.shown: dict[tuple[str, str], list[Product]] = {}
 
     @cached_property
@@ -113,13 +119,10 @@ class PairEditor:
         if row.kind == 'paste':
             return self.pasted(row, photo)
         with self.pipe.on_device(self.pipe.model, False):
-            region, goal = self.place(row, photo)
-            video = self.pipe.decode(
-                self._edited(row, photo, region, goal), self.progress).cpu()
-        if row.edit.composite and region is not None:
-            video = composite(video, self.source, region.pixels(
-                self.source.shape[1:]))
-        return video
+            placed = self.place(row, photo)
+            return self.pipe.finished(
+                self.scenes[row.caption], self._edited(row, photo, placed),
+                row.edit, placed, self.progress).cpu()
 
     def pasted(self, row: Row, photo: str) -> Tensor:
         r"""The row's collage alone."""
@@ -145,10 +148,10 @@ class PairEditor:
 
     def place(
         self, row: Row, photo: str
-    ) -> tuple[Region | None, Tensor | None]:
-        r"""The row's region, and the latent it is pulled to inside."""
+    ) -> Placed:
+        r"""The row's region, and what it is led by inside."""
         if row.mask == 'none':
-            return None, None
+            return NOWHERE
         edit, products = self.viewed(row), []
         if row.ref is not None and pastes(
                 edit, self.products(row, photo), masked=True):
@@ -177,9 +180,10 @@ class PairEditor:
         return self.masks[key]
 
     def _edited(
-        self, row: Row, photo: str, region: Region | None, goal: Tensor | None
+        self, row: Row, photo: str, placed: Placed
     ) -> Tensor:
         scene, slots = self.scenes[row.caption], None
+        region = placed.region
         conditions = self.pipe.conditions(scene)
         if row.kind == 'attempt':
             slots = AttemptSlots.of(
@@ -211,7 +215,7 @@ class PairEditor:
         v = row.step_cache.of(
             v, denoiser, lead, denoiser.timestep(last), slots)
         return self.pipe.edit(
-            scene, v, row.edit, self.progress, region, goal,
+            scene, v, row.edit, self.progress, placed,
             ref_guide_scale=row.ref.own_guidance if slots else None)
 
 

@@ -28,7 +28,7 @@ SCHEDULE = Schedule(steps=14000, rate=1e-3, decay=0.6, average=0.998)
 # From weights that are there, those of another world too.
 FURTHER = Schedule(steps=2500, rate=1e-3, decay=0.7, average=0.995)
 # Of the decoder alone: it is what lacks most when the encoder has settled.
-DECODER_SCHEDULE = Schedule(steps=9000, rate=7e-4, decay=0.8, average=0.998)
+DECODER_SCHEDULE = Schedule(steps=5000, rate=7e-4, decay=0.8, average=0.998)
 DECODER_NOISE = -7.0  # log of the variance that it learns to bear
 VAE_FILE = WAN_CONFIGS['t2v-tiny'].vae_checkpoint
 KL_WEIGHT = 1e-4
