@@ -25,7 +25,7 @@ from .edit_inputs import (
 from .flowalign import BRANCHES, EDIT_METHODS, Callback
 from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
-from .product.collage import collage_of
+from .product.collage import Collage, collage_of
 from .product.finding import AUTO, Finding
 from .product.following import find_in_windows
 from .product.locate import find_product
@@ -73,12 +73,12 @@ class Placed(NamedTuple):
         region: where it may change the video; None is everywhere.
         goal: the latent [C, T, h, w] that it is pulled to, or starts from;
             None without a collage.
-        collage: what that shows, [3, F, H, W] in [-1, 1]; None where all
-            of the result is the model's.
+        collage: what that shows; None where all of the result is the
+            model's.
     """
     region: Region | None = None
     goal: torch.Tensor | None = None
-    collage: torch.Tensor | None = None
+    collage: Collage | None = None
 
 
 NOWHERE = Placed()
@@ -220,11 +220,11 @@ class EditSteps(WanPipeline):
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
         if not pastes(edit, products, masked=True):
             return Placed(region)
-        video, alpha = collage_of(scene.video, src_mask, products, edit)
-        region = region.joined(alpha)
-        goal = self.encode_video(video, progress)
+        collage = collage_of(scene.video, src_mask, products, edit)
+        region = region.joined(collage.alpha)
+        goal = self.encode_video(collage.video, progress)
         return Placed(region, torch.lerp(scene.latent, goal, region.cells),
-                      video if edit.collage_detail else None)
+                      collage if edit.collage_detail else None)
 
     def sight(
         self, shown: Shown, offload_model: bool, progress: Progress
@@ -469,7 +469,7 @@ class EditSteps(WanPipeline):
             return video
         place = placed.region.to('cpu').pixels(scene.video.shape[1:])
         if before is not None:
-            video = relit(placed.collage, before, video, place)
+            video = relit(placed.collage, before, video)
         if before is not None or edit.composite:
             video = composite(video, scene.video, place)
         return video

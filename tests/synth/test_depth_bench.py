@@ -19,11 +19,12 @@ from wan.synth.bench.depth.rows import (
     CHOICES,
     DEPTH_SETS,
     FLAT,
+    LEVELS,
     MAIN,
     PASTED,
     QUICK,
-    SAMPLED,
     TEXT,
+    refined,
     taken_as,
     variant,
 )
@@ -145,8 +146,8 @@ def test_rows_that_read_a_photo_are_run_as_it_is_taken():
 
 
 def test_levels_are_sigmas():
-    for (_, level, _), row in SAMPLED.items():
-        sigmas = row.edit.sigmas
+    for level in LEVELS:
+        sigmas = refined('turning', level).edit.sigmas
         assert sigmas[0].item() == pytest.approx(level, abs=.01)
         assert len(sigmas) == round(20 * level) + 1
 
@@ -177,7 +178,7 @@ def test_what_needs_no_model_loads_none():
 
 @pytest.mark.parametrize('kind', PASTES)
 def test_an_edit_starts_from_the_collage_of_its_paste(editor, kind):
-    region, goal, _ = editor.place(short(SAMPLED[kind, .5, False]), 'right')
+    region, goal, _ = editor.place(short(refined(kind, .5)), 'right')
     paste = editor.run(taken_as([PASTED[kind]], ['anchored'])[0], 'right')
     encoded = editor.pipe.encode_video(paste, editor.progress)
     inside = region.cells > 0
@@ -195,7 +196,7 @@ def test_sampling_inside_keeps_what_is_outside(editor, monkeypatch):
         return latents[-1]
 
     monkeypatch.setattr(editor.pipe, 'edit', spy)
-    row = short(SAMPLED['flat', .5, True])
+    row = short(refined('flat', .5, c=.3))
     right, wrong = (editor.run(row, photo) for photo in row.photos)
     assert not torch.equal(right, wrong)
     region, goal, _ = editor.place(row, 'wrong')

@@ -15,7 +15,7 @@ from ..rows import BEST, COLLAGE, EDIT, FULL, HIDDEN, QUICK_STEPS, Row
 
 # Weights of the photo's attention, guidance scales, and sigmas from which the
 # collage is refined, in that share of so many steps.
-WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.3, .5, .7, .85), 20
+WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.5, .7, .85), 20
 
 
 def variant(row: Row, name: str, title: str, **changes: object) -> Row:
@@ -64,45 +64,64 @@ BESTS = {
     for kind in PASTES}
 
 
-def _sampled(kind: str, level: float, bank: bool) -> Row:
-    r"""Refined inside the mask, from a collage at a sigma."""
+def refined(
+    kind: str, level: float, w: float = 1., c: float = 0.,
+    detail: bool = False,
+) -> Row:
+    r"""Refined inside the mask, from a collage at a sigma.
+
+    Args:
+        level: the sigma.
+        w: guidance scale.
+        c: weight of the photo's attention.
+        detail: whether the collage's detail stays.
+    """
+    name, title = f'refine_{kind}_{level:g}_w{w:g}', \
+        f'{kind} collage refined from {level:g}, w {w:g}'
+    if c:
+        name, title = f'{name}_c{c:g}', f'{title}, and bank {c:g}'
+    if detail:
+        name, title = f'{name}_detail', f'{title}, its detail kept'
     return variant(
-        BESTS[kind] if bank else PULLED[kind],
-        f'refine{"_bank" * bank}_{kind}_{level:g}',
-        f'{kind} collage refined from {level:g}' + ', and bank' * bank,
-        edit_method='refine', sample_guide_scale=1.,
+        PULLED[kind], name, title, edit_method='refine',
+        sample_guide_scale=w, ref_c=(c,), collage_detail=detail,
         # Even steps, of which the last ones start at the level.
         sample_shift=1., sample_steps=STEPS, strength=level)
 
 
-SAMPLED = {
-    (kind, level, bank): _sampled(kind, level, bank)
-    for kind in PASTES for level in LEVELS for bank in (False, True)}
+DRAWN, CHOSEN = (refined('turning', .7, 2., detail=detail)
+                 for detail in (False, True))
+REFINED = (
+    *(refined('turning', level, w, detail=detail)
+      for level in LEVELS for w in (1., 2.) for detail in (False, True)),
+    *(refined('turning', level, 2., c, detail)
+      for level in LEVELS[1:] for c in WEIGHTS for detail in (False, True)),
+    *(refined(kind, .7, 2., detail=True)
+      for kind in PASTES if kind != 'turning'))
 
 BOUNDS: tuple[Row, ...] = (COPY, TRUTH, *PASTED.values())
 MAIN: tuple[Row, ...] = (
     COPY, CEILING, FLAT, PASTED['turning'], TEXT, TEXT_FULL, BANK[.5, 2.],
-    BESTS['flat'], BESTS['turning'], SAMPLED['turning', .3, True])
+    BESTS['flat'], BESTS['turning'], DRAWN, CHOSEN)
 CANDIDATES: dict[str, tuple[Row, ...]] = {
     'bank': tuple(BANK.values()),
     'joint': (JOINT,),
     'pull': tuple(PULLED.values()),
     'best': tuple(BESTS.values()),
-    'refine': tuple(SAMPLED.values()),
+    'refine': REFINED,
 }
 # What a user without a mask of the product gets.
 FOUND = tuple(
     variant(row, f'found_{row.name}', f'{row.title}, mask found',
             mask='velocity') for row in (
-        TEXT, BANK[.5, 2.], BESTS['flat'], BESTS['turning'],
-        SAMPLED['turning', .3, True]))
+        TEXT, BANK[.5, 2.], BESTS['flat'], BESTS['turning'], CHOSEN))
 CHOICES = (*PASTED.values(), TEXT, *(
     row for rows in CANDIDATES.values() for row in rows))
 QUICK: tuple[Row, ...] = tuple(
     row if row.kind in ('copy', 'truth', 'paste') else
     variant(row, row.name, row.title, sample_steps=QUICK_STEPS)
     for row in (*BOUNDS, TEXT, BANK[.5, 2.], BESTS['turning'],
-                SAMPLED['turning', .5, True]))
+                refined('turning', .5, 2., .3)))
 DEPTH_SETS: dict[str, tuple[Row, ...]] = {
     'main': MAIN, 'bounds': BOUNDS, 'choices': CHOICES, 'quick': QUICK,
     'found': FOUND, **CANDIDATES}
