@@ -121,7 +121,7 @@ QUICK: tuple[Row, ...] = tuple(
     row if row.kind in ('copy', 'truth', 'paste') else
     variant(row, row.name, row.title, sample_steps=QUICK_STEPS)
     for row in (*BOUNDS, TEXT, BANK[.5, 2.], BESTS['turning'],
-                refined('turning', .5, 2., .3)))
+                refined('turning', .7, 2., .3)))
 DEPTH_SETS: dict[str, tuple[Row, ...]] = {
     'main': MAIN, 'bounds': BOUNDS, 'choices': CHOICES, 'quick': QUICK,
     'found': FOUND, **CANDIDATES}
