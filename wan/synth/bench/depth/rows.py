@@ -102,7 +102,7 @@ REFINED = (
 BOUNDS: tuple[Row, ...] = (COPY, TRUTH, *PASTED.values())
 MAIN: tuple[Row, ...] = (
     COPY, CEILING, FLAT, PASTED['turning'], TEXT, TEXT_FULL, BANK[.5, 2.],
-    BESTS['flat'], BESTS['turning'], DRAWN, CHOSEN)
+    BESTS['flat'], DRAWN, CHOSEN)
 CANDIDATES: dict[str, tuple[Row, ...]] = {
     'bank': tuple(BANK.values()),
     'joint': (JOINT,),
@@ -114,7 +114,7 @@ CANDIDATES: dict[str, tuple[Row, ...]] = {
 FOUND = tuple(
     variant(row, f'found_{row.name}', f'{row.title}, mask found',
             mask='velocity') for row in (
-        TEXT, BANK[.5, 2.], BESTS['flat'], BESTS['turning'], CHOSEN))
+        TEXT, BANK[.5, 2.], BESTS['flat'], CHOSEN))
 CHOICES = (*PASTED.values(), TEXT, *(
     row for rows in CANDIDATES.values() for row in rows))
 QUICK: tuple[Row, ...] = tuple(
