@@ -227,6 +227,25 @@ def _gates() -> tuple[Row, ...]:
         for name, changes in settings.items())
 
 
+def refined_from(level: float, steps: int = 20) -> EditConfig:
+    r"""The collage noised to a sigma, and sampled from there."""
+    return replace(
+        BEST_EDIT, edit_method='refine',
+        # Even steps, of which the last ones start at the level.
+        sample_shift=1., sample_steps=steps, strength=level)
+
+
+def _lit() -> tuple[Row, ...]:
+    r"""Light of the model, detail of the photo."""
+    edits = {'pull': BEST_EDIT} | {
+        f'{level:g}': refined_from(level) for level in (.5, .7, .85)}
+    return tuple(
+        replace(COLLAGE, name=f'lit={name}{"_detail" * detail}',
+                title=f'lit {name}{", detail kept" * detail}',
+                edit=replace(edit, collage_detail=detail))
+        for name, edit in edits.items() for detail in (False, True))
+
+
 GUIDANCES = (2., 4., 7.5, 12.)
 WEIGHTS = tuple((c,) for c in (0., 0.1, 0.2, 0.3, 0.5, 0.7, 1.))
 PULLS = (0., 0.03, 0.07, 0.15, 0.3, 0.6)
@@ -252,6 +271,7 @@ ABLATIONS: dict[str, tuple[Row, ...]] = {
     'stats': _varied('stats', 'ref_stats', ('none', 'norm', 'full')),
     'masks': _masks(),
     'gate': _gates(),
+    'lit': _lit(),
     'pull': _edited('pull', STRONG, 'collage_zeta_scale', PULLS),
     'pull_alone': _edited(
         'pull_alone', replace(STRONG, ref=replace(REF, ref_c=(0.,))),

@@ -11,11 +11,20 @@ from wan.product.collage import PASTES
 from wan.refdrop.config import RefConfig
 from wan.utils.flags import names
 
-from ..rows import BEST, COLLAGE, EDIT, FULL, HIDDEN, QUICK_STEPS, Row
+from ..rows import (
+    BEST,
+    COLLAGE,
+    EDIT,
+    FULL,
+    HIDDEN,
+    QUICK_STEPS,
+    Row,
+    refined_from,
+)
 
 # Weights of the photo's attention, guidance scales, and sigmas from which the
-# collage is refined, in that share of so many steps.
-WEIGHTS, GUIDANCES, LEVELS, STEPS = (.3, .5), (2., 7.5), (.5, .7, .85), 20
+# collage is refined.
+WEIGHTS, GUIDANCES, LEVELS = (.3, .5), (2., 7.5), (.5, .7, .85)
 
 
 def variant(row: Row, name: str, title: str, **changes: object) -> Row:
@@ -83,10 +92,9 @@ def refined(
     if detail:
         name, title = f'{name}_detail', f'{title}, its detail kept'
     return variant(
-        PULLED[kind], name, title, edit_method='refine',
-        sample_guide_scale=w, ref_c=(c,), collage_detail=detail,
-        # Even steps, of which the last ones start at the level.
-        sample_shift=1., sample_steps=STEPS, strength=level)
+        PULLED[kind], name, title, edit=replace(
+            refined_from(level), collage=kind, sample_guide_scale=w,
+            collage_detail=detail), ref_c=(c,))
 
 
 DRAWN, CHOSEN = (refined('turning', .7, 2., detail=detail)
