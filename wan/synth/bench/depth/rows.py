@@ -25,6 +25,7 @@ from ..rows import (
 # Weights of the photo's attention, guidance scales, and sigmas from which the
 # collage is refined.
 WEIGHTS, GUIDANCES, LEVELS = (.3, .5), (2., 7.5), (.5, .7, .85)
+FEW_GUIDANCES = 1., 2., 3.  # a collage needs little
 
 
 def variant(row: Row, name: str, title: str, **changes: object) -> Row:
@@ -97,27 +98,29 @@ def refined(
             collage_detail=detail), ref_c=(c,))
 
 
-DRAWN, CHOSEN = (refined('turning', .7, 2., detail=detail)
+DRAWN, CHOSEN = (refined('turning', .85, 3., detail=detail)
                  for detail in (False, True))
 REFINED = (
     *(refined('turning', level, w, detail=detail)
-      for level in LEVELS for w in (1., 2.) for detail in (False, True)),
-    *(refined('turning', level, 2., c, detail)
-      for level in LEVELS[1:] for c in WEIGHTS for detail in (False, True)),
-    *(refined(kind, .7, 2., detail=True)
+      for level in LEVELS for w in FEW_GUIDANCES for detail in (False, True)),
+    *(refined('turning', .85, 3., c, detail)
+      for c in WEIGHTS for detail in (False, True)),
+    *(refined(kind, .85, 3., detail=True)
       for kind in PASTES if kind != 'turning'))
 
 BOUNDS: tuple[Row, ...] = (COPY, TRUTH, *PASTED.values())
 MAIN: tuple[Row, ...] = (
     COPY, CEILING, FLAT, PASTED['turning'], TEXT, TEXT_FULL, BANK[.5, 2.],
     BESTS['flat'], DRAWN, CHOSEN)
+# The wrong photo is for what is reported.
 CANDIDATES: dict[str, tuple[Row, ...]] = {
-    'bank': tuple(BANK.values()),
-    'joint': (JOINT,),
-    'pull': tuple(PULLED.values()),
-    'best': tuple(BESTS.values()),
-    'refine': REFINED,
-}
+    name: tuple(replace(row, control=False) for row in rows)
+    for name, rows in {
+        'bank': tuple(BANK.values()),
+        'joint': (JOINT,),
+        'pull': tuple(PULLED.values()),
+        'best': tuple(BESTS.values()),
+        'refine': REFINED}.items()}
 # What a user without a mask of the product gets.
 FOUND = tuple(
     variant(row, f'found_{row.name}', f'{row.title}, mask found',
@@ -129,7 +132,7 @@ QUICK: tuple[Row, ...] = tuple(
     row if row.kind in ('copy', 'truth', 'paste') else
     variant(row, row.name, row.title, sample_steps=QUICK_STEPS)
     for row in (*BOUNDS, TEXT, BANK[.5, 2.], BESTS['turning'],
-                refined('turning', .7, 2., .3)))
+                refined('turning', .85, 3., .3)))
 DEPTH_SETS: dict[str, tuple[Row, ...]] = {
     'main': MAIN, 'bounds': BOUNDS, 'choices': CHOICES, 'quick': QUICK,
     'found': FOUND, **CANDIDATES}
