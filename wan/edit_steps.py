@@ -25,7 +25,7 @@ from .edit_inputs import (
 from .flowalign import BRANCHES, EDIT_METHODS, Callback
 from .modules.rope import Grid, token_grid
 from .pipeline import WanPipeline
-from .product.collage import Collage, collage_of
+from .product.collage import Collage, Old, collage_of
 from .product.finding import AUTO, Finding
 from .product.following import find_in_windows
 from .product.locate import find_product
@@ -201,6 +201,7 @@ class EditSteps(WanPipeline):
         edit: EditConfig,
         products: Sequence[Product],
         progress: Progress,
+        old: Old | None = None,
     ) -> Placed:
         r"""A mask's region, and what leads the edit there.
 
@@ -210,6 +211,7 @@ class EditSteps(WanPipeline):
         Args:
             src_mask: [1 or F, H, W], 1 where the template's product is; None,
                 as of `find`, for everywhere.
+            old: see `collage`.
 
         Raises:
             ValueError: the mask does not fit, or marks nothing.
@@ -220,7 +222,8 @@ class EditSteps(WanPipeline):
             src_mask, scene.latent.shape, edit.mask_grow).to(self.device)
         if not pastes(edit, products, masked=True):
             return Placed(region)
-        collage = collage_of(scene.video, src_mask, products, edit)
+        collage = collage_of(
+            scene.video, src_mask, products, edit, old)
         region = region.joined(collage.alpha)
         goal = self.encode_video(collage.video, progress)
         return Placed(region, torch.lerp(scene.latent, goal, region.cells),

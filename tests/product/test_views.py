@@ -5,8 +5,7 @@ import pytest
 import torch
 
 from wan.edit_config import EditConfig
-from wan.product.collage import collage
-from wan.product.standing import Standing
+from wan.product.collage import collage, old_product
 from wan.product.turning import turned_views
 from wan.product.views import Views
 
@@ -68,12 +67,13 @@ def test_a_frame_turned_by_a_quarter_shows_the_side_view():
     video = torch.full((3, frames, SIZE, SIZE), .1)
     mask = ALPHA.expand(frames, -1, -1)
     video[:, mask > 0] = .5
-    stand = Standing(torch.zeros(frames), -math.pi / 4)
+    old = old_product(video, mask, 'turning')._replace(
+        leans=torch.zeros(frames), rate=-math.pi / 4)
     angles = [0., math.pi / 2]
     stack = photos(angles)
     stack[0, :3], stack[1, :3] = .6 * ALPHA, -.6 * ALPHA
     done = collage(video, mask, stack[:, :3].transpose(0, 1), stack[:, 3],
-                   'turning', 1, stand, angles).video
+                   'turning', 1, old, angles).video
     front, side = done[:, 1, 40, 40], done[:, 3, 40, 40]
     assert torch.allclose(front, torch.tensor(.6), atol=.06)
     assert torch.allclose(side, torch.tensor(-.6), atol=.06)

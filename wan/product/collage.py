@@ -16,7 +16,7 @@ from .filters import blur, dilate
 from .leaning import tilt, turns
 from .photo import Product
 from .places import Places, sample, similarity
-from .standing import Standing, foot, standing
+from .standing import foot, standing
 from .views import At, Views
 from .whole import Whole, whole
 
@@ -34,6 +34,40 @@ class Collage(NamedTuple):
     alpha: torch.Tensor
 
 
+class Old(NamedTuple):
+    r"""The old product: how the new one is pasted, where it is and stands in
+    the frames that show it. Without a rate the leans are not used."""
+    kind: str
+    whole: Whole
+    places: Places
+    seen: list[int]
+    leans: torch.Tensor | None = None
+    rate: float = 0.
+
+
+def old_product(video: torch.Tensor, mask: torch.Tensor, kind: str) -> Old:
+    r"""What a collage needs to know of the template, whatever the photo.
+
+    Args:
+        video, mask, kind: see `collage`.
+    """
+    mask = (mask > 0.5).float()
+    places = Places.of(mask)
+    seen = places.size.nonzero().flatten().tolist()
+    found = Whole(mask, torch.zeros_like(mask))
+    if kind == 'flat':
+        return Old('flat', found, places, seen)
+    stand = standing(video, mask, places, seen)
+    if kind == 'auto' and not stand.rate:
+        return Old('flat', found, places, seen)
+    found = whole(video, mask, places, seen, stand.leans)
+    if found.front.any():
+        places = Places.of(found.mask)
+        stand = standing(video, found.mask, places, seen)
+    return Old('turning' if kind == 'auto' else kind, found, places, seen,
+               *stand)
+
+
 def collage(
     video: torch.Tensor,
     mask: torch.Tensor,
@@ -41,7 +75,7 @@ def collage(
     alpha: torch.Tensor,
     kind: str = 'flat',
     anchor: int | None = None,
-    stand: Standing | None = None,
+    old: Old | None = None,
     angles: Sequence[float] = (0.,),
 ) -> Collage:
     r"""The template with the photo's product in place of its own.
@@ -65,7 +99,7 @@ def collage(
             'flat' elsewhere.
         anchor: the frame whose side of the product a photo of angle 0 shows;
             None for the middle one.
-        stand: what `standing` says of the template, if it is known.
+        old: what `old_product` says of the template, if that is known.
         angles: of each view, radians by which the camera has gone to the
             right around the product. But for 'turning', only the one nearest
             to 0 is pasted.
@@ -88,7 +122,7 @@ def collage(
         out[:, i:i + 1] = fill(video[:, i:i + 1], mask[i:i + 1])
     if not mask.any():
         return Collage(out, alphas)
-    old = _old(video, mask, kind, stand)
+    old = old or old_product(video, mask, kind)
     views = Views.of(photo, alpha, angles, old.places.size.max())
     leans = old.leans
     if not old.rate:
@@ -117,12 +151,14 @@ def collage_of(
     mask: torch.Tensor,
     products: Sequence[Product],
     edit: EditConfig,
+    old: Old | None = None,
 ) -> Collage:
     r"""The collage that an edit's settings ask for, see `collage`.
 
     Args:
         mask: [1 or F, H, W].
         products: the photos; without `view_angles` the first is pasted.
+        old: see `collage`.
     """
     frames, height, width = video.shape[1:]
     used = products if edit.view_angles else products[:1]
@@ -130,38 +166,11 @@ def collage_of(
                            for product in used), strict=True)
     return collage(
         video, mask.expand(frames, -1, -1), torch.cat(photos, 1),
-        torch.cat(alphas), edit.collage, edit.view_frame,
-        angles=[math.radians(angle) for angle in edit.view_angles or (0.,)])
+        torch.cat(alphas), edit.collage, edit.view_frame, old,
+        [math.radians(angle) for angle in edit.view_angles or (0.,)])
 
 
-class _Old(NamedTuple):
-    r"""The old product: how the new one is pasted, where it is and stands in
-    the frames that show it. Without a rate the leans are not used."""
-    kind: str
-    whole: Whole
-    places: Places
-    seen: list[int]
-    leans: torch.Tensor | None = None
-    rate: float = 0.
-
-
-def _old(video, mask, kind, stand) -> _Old:
-    places = Places.of(mask)
-    seen = places.size.nonzero().flatten().tolist()
-    found = Whole(mask, torch.zeros_like(mask))
-    if kind != 'flat':
-        stand = stand or standing(video, mask, places, seen)
-    if kind == 'flat' or kind == 'auto' and not stand.rate:
-        return _Old('flat', found, places, seen)
-    found = whole(video, mask, places, seen, stand.leans)
-    if found.front.any():
-        places = Places.of(found.mask)
-        stand = standing(video, found.mask, places, seen)
-    return _Old('turning' if kind == 'auto' else kind, found, places, seen,
-                *stand)
-
-
-def _laid(old: _Old, index: int, lean, place: At) -> torch.Tensor:
+def _laid(old: Old, index: int, lean, place: At) -> torch.Tensor:
     r"""The map from a frame's pixels to a picture of the new product."""
     scale = place.size / old.places.size[index]
     centre = old.places.centre[index]

@@ -15,7 +15,7 @@ from wan.edit_steps import (
     Scene,
     pastes,
 )
-from wan.product.collage import collage_of
+from wan.product.collage import Old, collage_of, old_product
 from wan.product.photo import Product
 from wan.sparse import Sparse
 from wan.utils.progress import Progress
@@ -50,6 +50,7 @@ class PairEditor:
         self.spent = 0.
         self.masks: dict[tuple, Tensor | None] = {}
         self.places: dict[tuple, Placed] = {}
+        self.olds: dict[tuple, Old] = {}
         self.shown: dict[tuple[str, str], list[Product]] = {}
 
     @cached_property
@@ -126,8 +127,16 @@ class PairEditor:
 
     def pasted(self, row: Row, photo: str) -> Tensor:
         r"""The row's collage alone."""
-        return collage_of(self.source, self.answer.old,
-                          self.products(row, photo), self.viewed(row)).video
+        return collage_of(
+            self.source, self.answer.old, self.products(row, photo),
+            self.viewed(row), self.old(row, self.answer.old)).video
+
+    def old(self, row: Row, mask: Tensor) -> Old:
+        r"""What collages of a mask need to know, once for all of them."""
+        key = id(mask), row.edit.collage
+        if key not in self.olds:
+            self.olds[key] = old_product(self.source, mask, row.edit.collage)
+        return self.olds[key]
 
     def viewed(self, row: Row) -> EditConfig:
         r"""The row's settings, and which sides the pair's photos show."""
@@ -146,9 +155,7 @@ class PairEditor:
         with self.pipe.on_device(self.pipe.model, False), torch.no_grad():
             return {'iou': overlap(self.mask(row), self.answer.old)}
 
-    def place(
-        self, row: Row, photo: str
-    ) -> Placed:
+    def place(self, row: Row, photo: str) -> Placed:
         r"""The row's region, and what it is led by inside."""
         if row.mask == 'none':
             return NOWHERE
@@ -161,9 +168,10 @@ class PairEditor:
                bool(products) and (row.taken, photo),
                row.mask == 'true' or row.caption)
         if key not in self.places:
+            mask = self.mask(row)
             self.places[key] = self.pipe.place(
-                self.scenes[row.caption], self.mask(row), edit, products,
-                self.progress)
+                self.scenes[row.caption], mask, edit, products, self.progress,
+                None if mask is None or not products else self.old(row, mask))
         return self.places[key]
 
     def mask(self, row: Row) -> Tensor | None:

@@ -98,8 +98,10 @@ def refined(
             collage_detail=detail), ref_c=(c,))
 
 
-DRAWN, CHOSEN = (refined('turning', .85, 3., detail=detail)
-                 for detail in (False, True))
+# What tune pairs have chosen, of those that draw all of the product, and of
+# those that light it.
+DRAWN = refined('turning', .7, 3.)
+CHOSEN = refined('turning', .85, 3., detail=True)
 REFINED = (
     *(refined('turning', level, w, detail=detail)
       for level in LEVELS for w in FEW_GUIDANCES for detail in (False, True)),
@@ -111,7 +113,8 @@ REFINED = (
 BOUNDS: tuple[Row, ...] = (COPY, TRUTH, *PASTED.values())
 MAIN: tuple[Row, ...] = (
     COPY, CEILING, FLAT, PASTED['turning'], TEXT, TEXT_FULL, BANK[.5, 2.],
-    BESTS['flat'], DRAWN, CHOSEN)
+    replace(BESTS['flat'], control=False), replace(DRAWN, control=False),
+    CHOSEN)
 # The wrong photo is for what is reported.
 CANDIDATES: dict[str, tuple[Row, ...]] = {
     name: tuple(replace(row, control=False) for row in rows)
