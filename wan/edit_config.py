@@ -13,6 +13,9 @@ from .utils.flags import (
     unbounded,
 )
 
+# Even steps: a strength is then the sigma that they start from.
+RELIGHT = {'edit_method': 'refine', 'sample_shift': 1.0, 'ref_c': (0.,),
+           'collage_detail': True}
 # What docs/quality found, and method.md 8 before it.
 PRESETS: dict[str, dict[str, object]] = {
     # Where the collage leads, strong guidance only adds halos.
@@ -21,6 +24,11 @@ PRESETS: dict[str, dict[str, object]] = {
     # A clean latent at a sigma of the sampling range.
     'strong': {'ref_c': (0.7,), 'ref_t': '0.6'},
     'gentle': {'ref_c': (0.1,), 'ref_layers': 'deep'},
+    # The photo pasted; the model gives light and shadow alone. Of flat
+    # products, and of solids, whose collage lacks more.
+    'relight': {**RELIGHT, 'strength': 0.5, 'sample_guide_scale': 2.0},
+    'solid': {**RELIGHT, 'strength': 0.85, 'sample_guide_scale': 3.0,
+              'collage': 'turning'},
     # What Phantom's weights were trained to read, method.md 12: clean photos
     # behind the video, at its timestep, whole (fewer keys would weigh less
     # in the one softmax). The default branches, ps and pt, read: the text's
