@@ -66,7 +66,7 @@ def test_nothing_of_a_page_is_open_to_programs(page):
 
 
 def test_a_page_loads_nothing_from_elsewhere(page):
-    for name in ('page.css', 'before_after.js'):
+    for name in ('page.css', 'before_after.js', 'stale.js'):
         text = (Path(app.__file__).parent / name).read_text('utf-8')
         assert '//' not in text.replace('// ', '')
     assert not app.theme()._stylesheets

@@ -149,7 +149,7 @@ class MaskEditor:
                     return [gr.skip(), off, masks.hinted(
                         whole, dict(zip(USES[POINTED], hints, strict=True)),
                         number)]
-                picture = masks.small(whole)
+                picture = masks.sized(whole)
                 return [masks.to_paint(picture, mask, number), off,
                         *([gr.skip()] * self.hints)]
             except (OSError, ValueError) as error:
