@@ -202,7 +202,7 @@ def test_a_painted_mask(visit, server, tmp_path):
     until(lambda: max(seen(canvas)) < 220)  # the frame has come
     until(lambda: painted(page, canvas))
     button(page, 'Use what I painted').click()
-    page.locator('.editor').get_by_text('mask.png').first.wait_for()
+    page.locator('.editor').get_by_label('mask.png').wait_for()
     button(page, 'See before you wait').click()
     page.get_by_alt_text(re.compile('The template with the product')).wait_for()
     mask = page.locator('.see .downloads a', has_text='Mask').get_attribute(
