@@ -175,6 +175,13 @@ def test_others_are_not_told_where_files_are(station, tmp_path):
         assert line.endswith('--preview') and 'clip.mp4' in line
 
 
+def test_a_command_has_the_seed_that_was_drawn(station, tmp_path):
+    run = Run('t2v-tiny', 't2v-tiny', {'prompt': 'a disc.'}, None)
+    desk, visitor = Desk(station, tmp_path / 'log', True), station.new_visitor()
+    assert '--base_seed 7' in desk.command(run, asking(visitor), 7)
+    assert 'base_seed' not in desk.command(run, asking(visitor))
+
+
 # What is shown
 
 

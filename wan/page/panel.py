@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.components import Component
 
+from ..jobs.origin import read_record
 from . import shown
 from .desk import Desk, Run
 from .pair import write_pair
@@ -111,7 +112,8 @@ class Panel:
                 f'<p role="status">{escape(shown.brief(state))}</p>'
                 if new or state.stage != seen[3] else gr.skip(),
                 self._view(state, run), gr.update(visible=not state.ended),
-                self.desk.command(run, request) if done else gr.skip(),
+                self.desk.command(run, request, _seed(state))
+                if done else gr.skip(),
                 gr.update(visible=done) if new else gr.skip(),
                 gr.update(active=not state.ended)]
 
@@ -125,6 +127,13 @@ class Panel:
         if run is not None and run.also == 'preview':
             return shown.previewed(state)
         return shown.edited(state, _pair(state, run))
+
+
+def _seed(state: State) -> int | None:
+    r"""Of what was made; None of a preview, which has no noise."""
+    told = read_record(state.files['record']).get('arguments', {}) \
+        if 'record' in state.files else {}
+    return told.get('base_seed')
 
 
 def _pair(state: State, run: Run | None) -> Path | None:
