@@ -66,7 +66,7 @@ def test_nothing_of_a_page_is_open_to_programs(page):
 
 
 def test_a_page_loads_nothing_from_elsewhere(page):
-    for name in ('page.css', 'before_after.js'):
+    for name in ('page.css', 'before_after.js', 'stale.js'):
         text = (Path(app.__file__).parent / name).read_text('utf-8')
         assert '//' not in text.replace('// ', '')
     assert not app.theme()._stylesheets
@@ -173,6 +173,13 @@ def test_others_are_not_told_where_files_are(station, tmp_path):
         line = desk.command(run, asking(visitor))
         assert (str(tmp_path) in line) == local
         assert line.endswith('--preview') and 'clip.mp4' in line
+
+
+def test_a_command_has_the_seed_that_was_drawn(station, tmp_path):
+    run = Run('t2v-tiny', 't2v-tiny', {'prompt': 'a disc.'}, None)
+    desk, visitor = Desk(station, tmp_path / 'log', True), station.new_visitor()
+    assert '--base_seed 7' in desk.command(run, asking(visitor), 7)
+    assert 'base_seed' not in desk.command(run, asking(visitor))
 
 
 # What is shown

@@ -14,6 +14,7 @@ from PIL import Image
 
 from tests.page.edits import EXAMPLES, PHOTOS, QUICK, until
 from tests.page.server import DEADLINE, Server
+from wan.page import masks
 
 pytest.importorskip('gradio.blocks', reason='the page is not installed (.[ui])')
 playwright = pytest.importorskip(
@@ -131,7 +132,7 @@ def test_from_upload_to_result(visit, server, tmp_path):
     page.locator('before-after').wait_for()
     found = fetched(page, server, made(page))
     assert found.ok and len(found.body()) > 1000
-    command = page.locator('.command textarea').input_value()
+    command = page.get_by_label('The same as a command').input_value()
     assert command.startswith('python generate.py --task pvtt ')
 
     # After a reload it is there again, and to nobody else.
@@ -165,40 +166,51 @@ def test_cancel(visit, tmp_path):
         'Cancelled. Nothing was written.').wait_for()
 
 
-def middle(canvas):
-    r"""The colour that is seen in the middle of a canvas."""
+def seen(canvas, *at):
+    r"""The colour that is seen in a canvas: the mean, or at shares of it."""
     with Image.open(io.BytesIO(canvas.screenshot())) as picture:
-        return picture.convert('RGB').getpixel(
-            (picture.width // 2, picture.height // 2))
+        picture = picture.convert('RGB')
+        return picture.getpixel(tuple(
+            int(share * side) for share, side in zip(
+                at, picture.size, strict=True))) if at else \
+            picture.resize((1, 1), Image.Resampling.BOX).getpixel((0, 0))
 
 
 def painted(page, canvas):
-    r"""Paint over the middle; whether it is green now."""
+    r"""Paint over the middle; whether it is green now.
+
+    The first stroke may come before there is anything to paint on.
+    """
     box = canvas.bounding_box()
     x, y = box['x'] + box['width'] / 2, box['y'] + box['height'] / 2
     page.mouse.move(x - 20, y)
     page.mouse.down()
     page.mouse.move(x + 20, y, steps=5)
     page.mouse.up()
-    red, green, blue = middle(canvas)
+    red, green, blue = seen(canvas, 0.5, 0.5)
     return green > max(red, blue) + 40
 
 
-@pytest.mark.skip(reason='mouse strokes do not reach the brush here yet')
-def test_a_painted_mask(visit, tmp_path):
+def test_a_painted_mask(visit, server, tmp_path):
+    r"""It is the mask of the preview: white where it was painted."""
     page = visit()
     fill(page, tmp_path)
     page.get_by_label('I paint it').check()
     canvas = page.locator('.paint canvas').first
     canvas.wait_for()
     canvas.evaluate('it => it.scrollIntoView({block: "center"})')
-    until(lambda: min(middle(canvas)) < 200)  # the frame has come
+    until(lambda: max(seen(canvas)) < 220)  # the frame has come
     until(lambda: painted(page, canvas))
     button(page, 'Use what I painted').click()
-    page.locator('.editor').get_by_role(
-        'link', name=re.compile('mask|paint')).first.wait_for()
+    page.locator('.editor').get_by_label('mask.png').wait_for()
     button(page, 'See before you wait').click()
     page.get_by_alt_text(re.compile('The template with the product')).wait_for()
+    mask = page.locator('.see .downloads a', has_text='Mask').get_attribute(
+        'href')
+    file = tmp_path / 'mask.mp4'
+    file.write_bytes(fetched(page, server, mask).body())
+    white = masks.mask_at(file, 0)
+    assert white.getpixel((64, 64)) == 255 and not white.getpixel((64, 8))
 
 
 def test_a_bad_photo_is_told_of_at_its_field(visit, tmp_path):
@@ -212,6 +224,30 @@ def test_a_bad_photo_is_told_of_at_its_field(visit, tmp_path):
     page.get_by_text('1. bad.png').first.wait_for()
     button(page, 'Make the video').click()
     expect(alert).to_contain_text('bad.png is not a readable image')
+
+
+def test_photos_in_another_order_keep_their_sides(visit, tmp_path):
+    page = visit()
+    fill(page, tmp_path)
+    page.locator('.files input[type=file]').last.set_input_files(PHOTOS[1])
+    page.get_by_text(f'2. {PHOTOS[1].name}').first.wait_for()
+    page.get_by_text('Which side each photo shows').click()
+    page.get_by_label(f'1. {PHOTOS[0].name}').click()
+    page.get_by_role('option', name='its front').click()
+    button(page, 'See before you wait').click()
+    told = page.get_by_role('alert').locator('visible=true')
+    expect(told.first).to_contain_text('1 of 2 photos have a side')
+    page.get_by_label(f'2. {PHOTOS[1].name}').click()
+    page.get_by_role('option', name='its right side').click()
+    expect(told).to_have_count(0)  # what was wrong has been changed
+    page.get_by_label('Thumbnail 2 of 2').first.click()
+    button(page, 'Put the chosen photo first').click()
+    expect(page.get_by_label(f'1. {PHOTOS[1].name}')).to_have_value(
+        'its right side')
+    button(page, 'See before you wait').click()
+    command = page.get_by_label('The same as a command')
+    expect(command).to_have_value(re.compile(
+        r'--collage auto .*--view_angles 90.0,0.0 '))
 
 
 def test_a_catalogue_survives_a_kill(visit, server, tmp_path):

@@ -29,6 +29,8 @@ TASK = 'pvtt'
 FILE = 'catalogue.json'
 # What says what the product to be found looks like, though it is a product's.
 HINTS = ('target_prompt', 'target_blend')
+# What is of one product, as its photos are.
+PHOTOS = ('view_angles',)
 KEPT = 4096  # rows whose files are known without another look
 
 
@@ -227,4 +229,4 @@ def templates(settings: Mapping[str, object]) -> dict[str, object]:
         name: str(value) if isinstance(value, Path) else value
         for name, value in settings.items()
         if value not in (None, '', (), [])
-        and (name not in OWN or name in HINTS)}
+        and (name not in (*OWN, *PHOTOS) or name in HINTS)}

@@ -97,11 +97,18 @@ class Desk:
             if (run := self.run(ticket, request)) and run.tab == tab]
         return found[-1] if found else ''
 
-    def command(self, run: Run, request: gr.Request) -> str:
+    def command(
+        self, run: Run, request: gr.Request, seed: int | None = None
+    ) -> str:
         r"""A run as a command line; elsewhere than on this machine the files
-        stand by their names alone."""
+        stand by their names alone.
+
+        Args:
+            seed: that was drawn; None if none was.
+        """
         also = f' --{run.also}' if run.also else ''
-        line = again.command(run.task, run.settings) + also
+        drawn = {} if seed is None else {'base_seed': seed}
+        line = again.command(run.task, {**run.settings, **drawn}) + also
         if not self.local:
             for name in _files(run.settings):
                 line = line.replace(name, Path(name).name)

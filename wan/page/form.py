@@ -1,6 +1,6 @@
 r"""The controls of a task on a page: what is given, and what is wrong."""
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from html import escape
 from pathlib import Path
 
@@ -52,9 +52,13 @@ class Form:
     def place(self, name: str, placed: Component) -> Component:
         r"""Take a component as the control of a setting."""
         self.components[name] = placed
+        self.tell(name)
+        return placed
+
+    def tell(self, name: str) -> None:
+        r"""Place what is wrong with a setting."""
         self.problems[name] = gr.HTML(
             visible=False, elem_classes='problem')
-        return placed
 
     def advanced(self, but: Sequence[str] = ()) -> None:
         r"""Place all that has no place yet.
@@ -166,6 +170,8 @@ class Form:
                 name, base.get(name, control.default)))
             if control.several:
                 values[name] = list(map(str, values[name] or ())) or None
+                if isinstance(self.components[name], gr.Gallery):
+                    values[name] = numbered(values[name] or ()) or None
             elif isinstance(self.components[name], gr.Slider):
                 values[name] = float(values[name])
         return [gr.update(value=value) for value in values.values()]
@@ -174,6 +180,12 @@ class Form:
 def alert(text: str) -> str:
     r"""A sentence of what is wrong, for eyes and screen readers."""
     return f'<p role="alert">{escape(text)}</p>' if text else ''
+
+
+def numbered(files: Iterable[str]) -> list[tuple[str, str]]:
+    r"""Files with their places as captions."""
+    return [(file, f'{i}. {Path(file).name}')
+            for i, file in enumerate(files, 1)]
 
 
 def setting_of(text: str, names: Sequence[str]) -> str | None:

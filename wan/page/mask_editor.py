@@ -69,7 +69,7 @@ class MaskEditor:
     def _painting(self) -> None:
         self.paint = gr.ImageEditor(
             type='pil', sources=(), transforms=(), layers=False,
-            label='Paint over the product',
+            label='Paint over it',
             brush=gr.Brush(colors=[masks.PAINT], default_color=masks.PAINT,
                            default_size=28),
             eraser=gr.Eraser(default_size=28), buttons=[],
@@ -149,7 +149,7 @@ class MaskEditor:
                     return [gr.skip(), off, masks.hinted(
                         whole, dict(zip(USES[POINTED], hints, strict=True)),
                         number)]
-                picture = masks.small(whole)
+                picture = masks.sized(whole)
                 return [masks.to_paint(picture, mask, number), off,
                         *([gr.skip()] * self.hints)]
             except (OSError, ValueError) as error:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from PIL import Image, ImageChops, ImageDraw
+from PIL import Image, ImageChops, ImageDraw, ImageOps
 
 from ..footage import Footage
 from ..product.filters import dilate, erode
@@ -15,7 +15,8 @@ from ..utils.mask_file import is_still
 from ..utils.record import atomic_write
 from ..utils.video_writer import write_video
 
-# Pictures to paint on are no larger; masks need not be exact to a pixel.
+# The longer side of pictures to paint on, so that a brush is as wide on all;
+# masks need not be exact to a pixel.
 SIDE = 960
 TINT, TINTED = (0, 200, 120), 0.55
 BOX = (255, 196, 0)
@@ -72,6 +73,11 @@ def small(picture: Image.Image) -> Image.Image:
     picture = picture.copy()
     picture.thumbnail((SIDE, SIDE))
     return picture
+
+
+def sized(picture: Image.Image) -> Image.Image:
+    r"""As large as fits into a square of `SIDE`."""
+    return ImageOps.contain(picture, (SIDE, SIDE))
 
 
 def tinted(picture: Image.Image, mask: Image.Image) -> Image.Image:

@@ -6,6 +6,7 @@ from pathlib import Path
 import gradio as gr
 from gradio.components import Component
 
+from ..jobs.origin import read_record
 from . import shown
 from .desk import Desk, Run
 from .pair import write_pair
@@ -14,6 +15,9 @@ from .station import State
 # Where the panel is below the form, a press of a button goes there.
 THERE = """() => { if (innerWidth < 900) [...document.querySelectorAll('.see')]
   .find(e => e.offsetParent)?.scrollIntoView({behavior: 'smooth'}) }"""
+# As it also works where the page does not come over TLS.
+COPY = """() => { [...document.querySelectorAll('.command textarea')]
+  .find(e => e.offsetParent)?.select(); document.execCommand('copy') }"""
 EVERY = 1.  # seconds between two looks at a job
 
 
@@ -34,10 +38,13 @@ class Panel:
         self.cancel = gr.Button(
             'Cancel', visible=False, size='sm', elem_classes='cancel')
         self.view = gr.HTML(empty, elem_classes='view')
-        self.command = gr.Textbox(
-            label='The same as a command', lines=2, max_lines=6,
-            interactive=True, visible=False, buttons=['copy'],
-            elem_classes='command')
+        with gr.Column(visible=False, elem_classes='command') as self.same:
+            self.command = gr.Textbox(
+                label='The same as a command', lines=2, max_lines=6,
+                interactive=True, buttons=[])
+            # Gradio's own button would take the label away from the text.
+            copy = gr.Button('Copy the command', size='sm')
+        copy.click(None, js=COPY, api_visibility='private')
         self.timer = gr.Timer(EVERY, active=False)
         events = {'outputs': self.outputs, 'show_progress': 'hidden',
                   'queue': True, 'api_visibility': 'private',
@@ -51,7 +58,7 @@ class Panel:
     @property
     def outputs(self) -> list[Component]:
         return [self.ticket, self.seen, self.said, self.view, self.cancel,
-                self.command, self.timer]
+                self.command, self.same, self.timer]
 
     def begin(self, run: Run, request: gr.Request) -> list[object]:
         r"""Submit a job; updates of `outputs`.
@@ -92,22 +99,22 @@ class Panel:
                     ticket, self.desk.visitor(request))
             except ValueError:  # the server was started anew
                 return ['', (), '', gr.skip(), gr.update(visible=False),
-                        gr.skip(), gr.update(active=False)]
+                        gr.skip(), gr.skip(), gr.update(active=False)]
             now = (ticket, state.status, state.place, state.stage,
                    state.done, id(state.glimpse))
             if now == tuple(seen):
                 return still
             new = state.status != (seen[1] if len(seen) > 1 else None)
             run = self.desk.run(ticket, request)
+            done = run is not None and state.status == 'done'
             return [
                 ticket, now,
                 f'<p role="status">{escape(shown.brief(state))}</p>'
                 if new or state.stage != seen[3] else gr.skip(),
                 self._view(state, run), gr.update(visible=not state.ended),
-                gr.update(
-                    value=self.desk.command(run, request), visible=True)
-                if run and state.status == 'done' else
-                gr.update(visible=False) if new else gr.skip(),
+                self.desk.command(run, request, _seed(state))
+                if done else gr.skip(),
+                gr.update(visible=done) if new else gr.skip(),
                 gr.update(active=not state.ended)]
 
     def _view(self, state: State, run: Run | None) -> str:
@@ -120,6 +127,13 @@ class Panel:
         if run is not None and run.also == 'preview':
             return shown.previewed(state)
         return shown.edited(state, _pair(state, run))
+
+
+def _seed(state: State) -> int | None:
+    r"""Of what was made; None of a preview, which has no noise."""
+    told = read_record(state.files['record']).get('arguments', {}) \
+        if 'record' in state.files else {}
+    return told.get('base_seed')
 
 
 def _pair(state: State, run: Run | None) -> Path | None:

@@ -1,6 +1,5 @@
 r"""The page's first tab: a product of photos into a template video."""
 from collections.abc import Mapping
-from html import escape
 from pathlib import Path
 
 import gradio as gr
@@ -9,7 +8,6 @@ from gradio.components import Component
 from ..edit_config import PRESETS
 from ..jobs.settings_file import read_experiment
 from ..tasks import TASKS
-from . import again
 from .clip import clip
 from .controls import shown
 from .describing import describes, unable
@@ -17,7 +15,8 @@ from .desk import Desk, Run
 from .form import Form, alert
 from .mask_editor import MaskEditor, way_of
 from .panel import THERE, Panel
-from .photos import gallery, order
+from .photos import MOST, Photos, told
+from .refill import Refill
 
 TASK, TAB = 'pvtt', 'pvtt'
 # What the page begins with: what docs/quality found best.
@@ -58,7 +57,8 @@ class PvttTab:
                 self._choices()
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
-                    self.form.advanced(but=('ref_c', *unable(images=True)))
+                    self.form.advanced(but=(
+                        'ref_c', 'view_angles', *unable(images=True)))
                 with gr.Column(elem_classes='go'):
                     self.form.conclude()
                     with gr.Row():
@@ -73,10 +73,7 @@ class PvttTab:
         with gr.Row(elem_classes='begin'):
             self.try_it = gr.Button(
                 'Try the example', size='sm', visible=bool(self.example))
-            self.again = gr.UploadButton(
-                'Use settings again', size='sm', type='filepath',
-                file_types=['.json', '.mp4', '.mov', '.png'])
-            self.again_said = gr.HTML(visible=False, elem_classes='hint')
+            self.again = Refill(self.desk, TASK)
 
     def _files(self) -> None:
         gr.HTML('<h2>1. What you have</h2>')
@@ -86,12 +83,8 @@ class PvttTab:
                 gr.HTML('<p class="hint">The video that stays as it is, but '
                         'for the product.</p>')
             with gr.Column(min_width=200):
-                photos = self.form.place(
-                    'target_image', gallery('Photos of your product'))
-                order(photos)
-                gr.HTML('<p class="hint">The first one is pasted into the '
-                        'video, all are looked at. A plain or transparent '
-                        'ground is best.</p>')
+                self.photos = Photos(self.form)
+        self.photos.turned()
 
     def _words(self) -> None:
         gr.HTML('<h2>2. Say it in words</h2>')
@@ -135,7 +128,7 @@ class PvttTab:
     def values(self) -> list[Component]:
         r"""All that a job is made of."""
         return [self.follow, self.weights, self.mask.way, self.quality,
-                *self.form.inputs]
+                *self.photos.values, *self.form.inputs]
 
     def _events(self) -> None:
         own = {'api_visibility': 'private', 'concurrency_limit': None}
@@ -145,15 +138,13 @@ class PvttTab:
                 self._asking(also), self.values, outputs,
                 show_progress='hidden', **own)
             button.click(None, js=THERE, **own)
-        fills = [*self.values, self.again_said]
         if self.example:
             self.try_it.click(
-                self._fill_example, None, fills, show_progress='hidden',
-                **own)
-        self.again.upload(
-            self._fill_again, self.again, fills, show_progress='hidden',
-            **own)
+                self._fill_example, None, self.values,
+                show_progress='hidden', **own)
+        self.again.fills(self.form, self.values, self.filled)
         quiet = {'show_progress': 'hidden', **own}
+        self.photos.turns(self.form.components['collage'])
         preset = self.form.components['ref_preset']
         preset.input(
             self._preset, preset,
@@ -180,10 +171,12 @@ class PvttTab:
         Raises:
             ValueError: a file that cannot be taken.
         """
-        follow, weights, way, quality, *rest = values
+        follow, weights, way, quality, _, *rest = values
+        sides, rest = rest[:MOST], rest[MOST:]
         given = self.mask.chosen(way, self.form.given(
             rest, self.desk.accept(request)))
         photos = len(given.get('target_image', ()))
+        given |= told(photos, sides)
         if given.get('use_reference', True) and photos:
             own = weights and len(weights) == photos and \
                 abs(sum(weights) - follow) < 1e-6
@@ -194,7 +187,7 @@ class PvttTab:
             given.setdefault('step_cache', DRAFT_CACHE)
         return given
 
-    def filled(self, settings: Mapping[str, object], said: str = '') -> list:
+    def filled(self, settings: Mapping[str, object]) -> list:
         r"""Updates of the form to given settings."""
         base = self.form.base(settings)
         weights = settings.get('ref_c', base.get('ref_c', (0.3,)))
@@ -202,45 +195,24 @@ class PvttTab:
             else tuple(float(part) for part in str(weights).split(','))
         return [
             round(max(0., min(1., sum(weights))), 4), weights,
-            way_of(settings), USUAL, *self.form.filled(settings),
-            gr.update(value=said, visible=bool(said))]
+            way_of(settings), USUAL, *self.photos.filled(settings),
+            *self.form.filled(settings)]
 
     @property
     def outputs(self) -> list[Component]:
         r"""What `resumed` updates."""
-        return [*self.panel.outputs, *self.values, self.again_said]
+        return [*self.panel.outputs, *self.values]
 
     def resumed(self, request: gr.Request) -> list:
         r"""The last job and its settings, for a page that is loaded again."""
         run = self.desk.run(self.desk.latest(TAB, request), request)
         form = self.filled(run.settings) if run else \
-            [gr.skip()] * (len(self.values) + 1)
+            [gr.skip()] * len(self.values)
         return [*self.panel.resumed(request), *form]
 
     def _fill_example(self) -> list:
         with self.desk.faults():
             return self.filled(read_experiment(self.example, TASKS[TASK]))
-
-    def _fill_again(self, file: str, request: gr.Request) -> list:
-        with self.desk.faults():
-            still = [gr.skip()] * len(self.values)
-            try:
-                kept = self.desk.accept(request)(file, 'record')
-                task, settings, missing = again.settings_of(
-                    kept, self.desk.station.readable(
-                        self.desk.visitor(request)))
-                if task != TASK:
-                    raise ValueError(
-                        f'These are settings of task {task}, which has a tab '
-                        f'of its own.')
-            except ValueError as error:
-                return [*still, gr.update(
-                    value=alert(str(error)), visible=True)]
-            labels = [self.form.components[name].label for name in missing
-                      if name in self.form.components]
-            said = escape(f'Filled in; give again: {", ".join(labels)}.'
-                          if labels else 'Filled in.')
-            return self.filled(settings, f'<p role="status">{said}</p>')
 
     def _preset(self, preset: str) -> list:
         r"""What a preset says, in the controls of its settings."""

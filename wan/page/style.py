@@ -14,7 +14,8 @@ FRAME = """html { scroll-padding-bottom: 84px }
 # What browsers run of ours; nothing comes from elsewhere.
 HEAD = f"""<meta name="referrer" content="no-referrer">
 <style>{FRAME}</style>
-<script>{(HERE / 'before_after.js').read_text('utf-8')}</script>"""
+<script>{(HERE / 'before_after.js').read_text('utf-8')}</script>
+<script>{(HERE / 'stale.js').read_text('utf-8')}</script>"""
 
 
 def theme() -> gr.themes.Base:

@@ -16,9 +16,10 @@ from .controls import Control
 from .describing import unable
 from .desk import Desk, Run
 from .form import Form
-from .mask_editor import MaskEditor
+from .mask_editor import MaskEditor, way_of
 from .panel import THERE, Panel
 from .photos import gallery
+from .refill import Refill
 
 # In sight where a task has them, with prompts and files.
 SHORT = ('size', 'frame_num', 'base_seed')
@@ -53,6 +54,8 @@ class TaskTab:
             with gr.Column(scale=5, min_width=340, elem_classes='ask'):
                 gr.HTML(f'<h2>{escape(heading(row.pipeline))}</h2>'
                         f'<p class="hint">{lacks}</p>')
+                with gr.Row(elem_classes='begin'):
+                    self.again = Refill(desk, task)
                 self._inputs()
                 with gr.Accordion('Advanced', open=False,
                                   elem_classes='advanced'):
@@ -128,8 +131,14 @@ class TaskTab:
             self._make, self.values, [*self.panel.outputs, *said], **own)
         for button in (self.look, self.make):
             button.click(None, js=THERE, **own)
+        self.again.fills(self.form, self.values, self.filled)
         self.look.click(
             self._look, self.values, [self.panel.view, *said], **own)
+
+    def filled(self, settings: Mapping[str, object]) -> list[object]:
+        r"""Updates of `values` to given settings."""
+        way = [way_of(settings)] if self.mask else []
+        return [*way, *self.form.filled(settings)]
 
     def _make(self, request: gr.Request, *values) -> list[object]:
         return self.form.tried(

@@ -18,8 +18,9 @@ log = logging.getLogger(__name__)
 
 # What is remembered of jobs that have ended, and may wait of one visitor.
 HISTORY, MAX_WAITING = 500, 100
-# Seconds that a running job has to end when the page closes.
-GRACE = 60.
+# Seconds that a running job has to end when the page closes: a step, which
+# is where it can. What it leaves is an edit without a result.
+GRACE = 10.
 
 
 class Works:
