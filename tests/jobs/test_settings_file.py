@@ -180,7 +180,7 @@ def test_shipped_files_say_only_what_differs(path):
     assert build(RefConfig, given) == RefConfig()
     demo = path.stem == 'demo'
     assert build(EditConfig, given) == EditConfig()
-    assert options == EditOptions(ref_preset='best' if demo else None)
+    assert options == EditOptions(ref_preset='relight' if demo else None)
     assert inputs.source_blend in inputs.source_prompt
     assert inputs.target_blend in inputs.target_prompt
     assert inputs.source_prompt != inputs.target_prompt
@@ -197,8 +197,8 @@ def test_the_demo_runs_from_anywhere(checkpoint, tmp_path, monkeypatch):
     job = prepared('--config', SHIPPED[0], '--ckpt_dir', checkpoint)
     assert job.work.notes == ()
     edit = job.settings[EditConfig]
-    for name in ('collage_zeta_scale', 'sample_guide_scale'):
-        assert getattr(edit, name) == PRESETS['best'][name]
+    for name in ('edit_method', 'collage_detail', 'strength'):
+        assert getattr(edit, name) == PRESETS['relight'][name]
 
 
 KEYS = sweep_keys(TASKS['pvtt'])

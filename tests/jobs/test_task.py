@@ -106,10 +106,16 @@ OFF = ('--collage_zeta_scale', 0)
      'only flowalign pulls toward the template.'),
     (('--collage', 'turning', '--edit_method', 'flowedit'),
      'collage has no effect: no photo is pasted: that needs a photo, '
-     'use_mask, flowalign and a collage_zeta_scale above 0.'),
+     'use_mask, and refine, or flowalign with a collage_zeta_scale above 0.'
+     ),
     (('--collage', 'upright', '--view_angles', 0, *OFF),
      'collage, view_angles have no effect: no photo is pasted: that needs a '
-     'photo, use_mask, flowalign and a collage_zeta_scale above 0.'),
+     'photo, use_mask, and refine, or flowalign with a collage_zeta_scale '
+     'above 0.'),
+    (('--collage_detail', 'true', *OFF), 'collage_detail has no effect: no '
+     'photo is pasted: that needs a photo, use_mask, and refine, or flowalign '
+     'with a collage_zeta_scale above 0.'),
+    (('--collage_detail', 'true'), None),
     (('--collage', 'off'), None), (('--collage', 'auto'), None),
     (('--view_frame', 0), 'view_frame has no effect: only collage turning and '
      'auto turn the photo.'),
@@ -139,8 +145,11 @@ OFF = ('--collage_zeta_scale', 0)
     (('--ref_preset', 'best'), None),
     (('--ref_preset', 'best', '--src_mask', ''), None),
     (('--ref_preset', 'best', *OFF), 'ref_preset best is made for the '
-     'collage, which is off here: it needs a photo, use_mask and '
-     'flowalign.'),
+     'collage, which is off here: it needs a photo and use_mask.'),
+    (('--ref_preset', 'relight'), None), (('--ref_preset', 'solid'), None),
+    (('--ref_preset', 'solid', '--collage', 'off'), 'ref_preset solid is '
+     'made for the collage, which is off here: it needs a photo and '
+     'use_mask.'),
     (('--ref_preset', 'gentle', '--src_mask', ''), None),
     (('--ref_preset', 'phantom'), None),
     (('--ref_preset', 'strong', '--use_reference', 'false', '--target_image',

@@ -22,6 +22,7 @@ from wan.page.controls import (  # noqa: E402
     shown,
 )
 from wan.page.form import Form, setting_of  # noqa: E402
+from wan.page.pvtt_tab import WAYS  # noqa: E402
 
 pytestmark = pytest.mark.usefixtures('loops')
 
@@ -186,3 +187,18 @@ def test_files_are_taken_over_and_refused_by_name():
     values['src_mask'] = 'b.txt'
     with pytest.raises(ValueError, match='src_mask: b.txt is no picture.'):
         made.given(list(values.values()), accept)
+
+
+def test_a_form_begins_with_what_its_preset_says():
+    with gr.Blocks(analytics_enabled=False):
+        made = Form(TASKS['pvtt'], {}, False, {'ref_preset': 'relight'})
+        made.advanced()
+    assert [made.components[name].value for name in (
+        'edit_method', 'strength', 'collage_detail')] == [
+            'refine', '0.5', True]
+    values = [component.value for component in made.inputs]
+    assert made.given(values, None) == {'ref_preset': 'relight'}
+
+
+def test_each_preset_has_its_words():
+    assert set(WAYS) == {'', *PRESETS}

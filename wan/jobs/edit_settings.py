@@ -193,8 +193,8 @@ class Facts(NamedTuple):
         return EDIT_METHODS[self.edit.edit_method]
 
 
-NO_COLLAGE = ('no photo is pasted: that needs a photo, use_mask, flowalign and '
-              'a collage_zeta_scale above 0')
+NO_COLLAGE = ('no photo is pasted: that needs a photo, use_mask, and refine, '
+              'or flowalign with a collage_zeta_scale above 0')
 ZETAS = ('fg_zeta_scale', 'bg_zeta_scale', 'collage_zeta_scale')
 REF = tuple(names(RefConfig))
 MASKS = tuple(names(MaskConfig))
@@ -316,7 +316,9 @@ def preset_notes(facts: Facts) -> list[str]:
     if not facts.options.use_reference:
         return [f'ref_preset {preset} is made for a photo, but use_reference '
                 f'is false.']
-    if not facts.collage and PRESETS[preset].get('collage_zeta_scale'):
+    own = PRESETS[preset]
+    if not facts.collage and (
+            own.get('collage_zeta_scale') or own.get('collage_detail')):
         return [f'ref_preset {preset} is made for the collage, which is off '
-                f'here: it needs a photo, use_mask and flowalign.']
+                f'here: it needs a photo and use_mask.']
     return []

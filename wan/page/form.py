@@ -38,6 +38,7 @@ class Form:
         self.row, self.config, self.start = row, config, start or {}
         self.controls = {c.name: c for c in controls_of(
             row, row.defaults({}, config), local)}
+        self.usual = self.base(self.start) | self.start
         self.components: dict[str, Component] = {}
         self.problems: dict[str, gr.HTML] = {}
         self.folds: dict[str, gr.Accordion] = {}
@@ -45,9 +46,10 @@ class Form:
 
     def main(self, name: str, **own: object) -> Component:
         r"""Place a control; below it is told what is wrong with it."""
-        if name in self.start:
-            own = {'value': self.start[name], **own}
-        return self.place(name, component(self.controls[name], **own))
+        control = self.controls[name]
+        if name in self.usual:
+            own = {'value': shown(control, self.usual[name]), **own}
+        return self.place(name, component(control, **own))
 
     def place(self, name: str, placed: Component) -> Component:
         r"""Take a component as the control of a setting."""

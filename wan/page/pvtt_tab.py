@@ -19,8 +19,17 @@ from .photos import MOST, Photos, told
 from .refill import Refill
 
 TASK, TAB = 'pvtt', 'pvtt'
-# What the page begins with: what docs/quality found best.
-PRESET = 'best'
+# In a seller's words, the first of which the page begins with: what
+# docs/quality found best.
+WAYS = {
+    'relight': 'The photo itself, in the light of the scene',
+    'solid': 'The same, of a product that turns',
+    'best': 'Drawn by the model, close to the photo',
+    'gentle': 'Drawn by the model, the photo as a hint',
+    'strong': 'Drawn by the model, much of the photo',
+    'phantom': "Drawn by Phantom's weights",
+    '': 'As it is set below'}
+PRESET = next(iter(WAYS))
 USUAL, DRAFT = 'usual', 'draft'
 # Half of the steps, of which those that change little are not computed.
 DRAFT_CACHE, STEPS = 0.1, 50
@@ -105,17 +114,24 @@ class PvttTab:
     def _choices(self) -> None:
         gr.HTML('<h2>3. Choose how</h2>')
         self.weights = gr.State(())
+        usual = self.form.usual
         with gr.Group():
+            self.form.place('ref_preset', gr.Dropdown(
+                [(words, name) for name, words in WAYS.items()],
+                value=PRESET, label='How the product comes in',
+                info='It sets the controls below, and some under Advanced.'))
             self.follow = gr.Slider(
-                0, 1, 0.3, step=0.01, label='How closely the photo is read',
-                info='More is nearer to the photo; too much costs the '
-                'background.')
+                0, 1, sum(usual['ref_c']), step=0.01,
+                label='How closely the photo is read',
+                info='Where the model draws: more is nearer to the photo; '
+                'too much costs the background.')
             self.form.main(
                 'collage_zeta_scale', label='How firmly its look is held',
-                info='More is nearer to the photo as it is pasted in; 0 '
-                'leaves it free.')
+                info='Where the model draws: more is nearer to the photo as '
+                'it is pasted in; 0 leaves it free.')
             self.form.place('strength', gr.Slider(
-                0.05, 1, 0.7, step=0.05, label='How much may change',
+                0.05, 1, usual['strength'], step=0.05,
+                label='How much may change',
                 info='More lets the product take another shape, and takes '
                 'longer.'))
         self.mask = MaskEditor(self.desk, self.form, self.video)
