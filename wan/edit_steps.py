@@ -31,7 +31,7 @@ from .product.following import find_in_windows
 from .product.locate import find_product
 from .product.masks import Region, composite, frames_of, token_mask
 from .product.photo import Product
-from .product.relight import relit
+from .product.shading import relit
 from .refdrop.bank_file import BankFile
 from .refdrop.config import RefConfig
 from .refdrop.photos import Photos
@@ -472,7 +472,7 @@ class EditSteps(WanPipeline):
             return video
         place = placed.region.to('cpu').pixels(scene.video.shape[1:])
         if before is not None:
-            video = relit(placed.collage, before, video)
+            video = relit(*placed.collage, before, video)
         if before is not None or edit.composite:
             video = composite(video, scene.video, place)
         return video

@@ -1,12 +1,18 @@
-r"""How light falls on a product, told from its colours.
+r"""How light falls on a product, told from its colours or by an edit.
 
 A product has a few colours; what differs smoothly across its outline within
 one of them is light. The light stands still while a product turns, so frames
 are looked at together.
+
+How bright it is as a whole no colour tells, but what an edit makes of a
+collage does. A VAE blurs small print, and a model draws it anew; so of an edit
+the soft part is taken, as a ratio, and the detail stays the photo's.
 """
 import torch
 from torch import Tensor
 
+from ..utils import disk
+from .filters import blur
 from .turning import extents
 
 # Colours of a product, rounds of telling them from the light, and pixels.
@@ -19,6 +25,10 @@ EDGE = .9
 DOUBT = 20.
 # Log of how much darker or brighter light makes a part at most.
 MOST = .7
+# Share of the frame's height, a standard deviation, above which a change is
+# light and not detail; its bounds, and the darkest tone that counts.
+SOFT, BOUNDS, DARK_TONE = 1 / 16, (.4, 2.5), .02
+LUMINANCE = .299, .587, .114
 
 
 def outline_places(alpha: Tensor) -> Tensor:
@@ -66,6 +76,32 @@ def shade(light: Tensor, outline: Tensor) -> Tensor:
     inside = (outline > .5).to(log)
     mean = (log * inside).sum() / inside.sum().clamp_min(1)
     return (log - mean).clamp(-MOST, MOST)
+
+
+def relit(
+    video: Tensor, alpha: Tensor, before: Tensor, after: Tensor
+) -> Tensor:
+    r"""A collage in the light in which an edit shows it.
+
+    The product and what surrounds it are each lit by themselves: the edge
+    between them is no shadow.
+
+    Args:
+        video: the collage, [3, F, H, W] in [-1, 1].
+        alpha: [F, H, W] in [0, 1], where it shows the product.
+        before, after: the collage and the edit, like `video`, each through
+            the same decoder, so that what this loses is lost in both.
+
+    Returns:
+        Like `video`, whose pixels it has where none of the two is brighter.
+    """
+    sigma = SOFT * video.size(2)
+    out = disk.empty(video.shape)
+    for i in range(video.size(1)):
+        light = _gain(before[:, i], after[:, i], alpha[i], sigma)
+        pixels = (video[:, i] + 1) / 2 * light
+        out[:, i] = 2 * pixels.clamp(0, 1) - 1
+    return out
 
 
 def _terms(places: Tensor) -> Tensor:
@@ -118,3 +154,25 @@ def _spread(logs, weight):
             ((logs - one).square() * weight).sum(1) for one in found]).amin(0)
         found.append(logs[away.argmax()])
     return torch.stack(found)
+
+
+def _gain(before, after, alpha, sigma):
+    r"""[H, W], how many times as bright an edit is."""
+    weights = torch.tensor(LUMINANCE)[:, None, None]
+    tones = [((picture + 1) / 2 * weights).sum(0)
+             for picture in (before, after)]
+    light = 0.
+    for share in (alpha, 1 - alpha):
+        old, new = (_soft(tone, share.clamp_min(1e-3), sigma).clamp_min(
+            DARK_TONE)
+                    for tone in tones)
+        light = light + share * (new / old).clamp(*BOUNDS)
+    return light
+
+
+def _soft(picture, weight, sigma):
+    r"""The Gaussian mean around each pixel, by weight."""
+    total = picture * weight
+    for dim in (-2, -1):
+        total, weight = (blur(part, sigma, dim) for part in (total, weight))
+    return total / weight.clamp_min(1e-6)
