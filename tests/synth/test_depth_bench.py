@@ -241,7 +241,8 @@ def test_a_quick_look(small, checkpoint, tmp_path):
         *small, '--depth', 'quick', '--ckpt_dir', str(checkpoint),
         '--photos', 'views']) == 0
     assert sorted(path.name for path in out.iterdir()) == [
-        'all.jpg', 'pair-0.jpg', 'pair-1.jpg', 'results.csv', 'table.md']
+        'all.jpg', 'differences.png', 'pair-0.jpg', 'pair-1.jpg',
+        'results.csv', 'table.md']
     rows = taken_as(QUICK, ('views',))
     text = (out / 'table.md').read_text()
     assert '## Photo: views' in text and '## Photo: any' not in text

@@ -25,6 +25,7 @@ from wan.utils.record import check_writable
 
 from .costs import select
 from .depth.pairs import PHOTOS
+from .depth.plot import write_depth_plot
 from .depth.report import (
     AGAINST,
     base_of,
@@ -140,7 +141,7 @@ def prepare(
         raise ValueError(f'--frames is {frames}, allowed is 4n + 1 from 5.')
     for folder in (args.out, args.work):
         check_writable(folder / 'results.csv')
-    if name == 'flat':
+    if name != 'native':
         require_matplotlib()
     judge = world.judge if world.judge and world.judge.is_file() else None
     return args, rows, pairs, Setup(
@@ -201,6 +202,8 @@ def report(args: argparse.Namespace, rows: Sequence[Row], pairs: int,
         against = args.against.split(',') if args.against else AGAINST
         write_depth_table(
             out / 'table.md', rows, results, setup, pairs, against)
+        write_depth_plot(
+            out / 'differences.png', rows, results, against[-1])
         write_depth_sheets(out, rows, results, setup, pairs)
     else:
         scores = [score(row, results[row.name], results.get(row.against))

@@ -61,12 +61,17 @@ def write_plots(out: Path, scores: Sequence[Score]) -> None:
     for name, (size, drawing, shown) in plots.items():
         path = out / f'{name}.png'
         if len(shown) > 1:
-            _draw(path, size, drawing, shown)
+            draw(path, size, drawing, shown)
         else:  # an older one would be of another report
             path.unlink(missing_ok=True)
 
 
-def _draw(path: Path, size, drawing: Callable, scores) -> None:
+def draw(path: Path, size, drawing: Callable, scores) -> None:
+    r"""Write what `drawing(figure, scores)` draws.
+
+    Args:
+        size: in inches.
+    """
     from matplotlib import rc_context
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure

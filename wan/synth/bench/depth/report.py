@@ -59,7 +59,7 @@ def write_depth_table(
     """
     parts = [HEAD.format(pairs=pairs, seeds=setup.seeds, frames=setup.frames,
                          size=setup.size)]
-    for kind in _kinds(rows):
+    for kind in kinds_of(rows):
         own = [row for row in rows if row.taken in ('', kind)]
         if kind:
             parts.append(f'## Photo: {kind}')
@@ -78,14 +78,15 @@ def base_of(name: str, kind: str, rows: Iterable[Row]) -> Row | None:
     return known.get(f'{name}.{kind}', known.get(name))
 
 
-def _kinds(rows: Sequence[Row]) -> list[str]:
+def kinds_of(rows: Sequence[Row]) -> list[str]:
     r"""The ways photos are taken; one of no name if none is shown."""
     return list(dict.fromkeys(
         row.taken for row in rows if row.taken)) or ['']
 
 
 def _levels(rows: Sequence[Row], results: Mapping[str, Results]) -> str:
-    values = {row.name: _of(results[row.name], row.photos[0]) for row in rows}
+    values = {row.name: of_photo(results[row.name], row.photos[0])
+              for row in rows}
     there = [name for name in MEASURES if any(
         name in line for own in values.values() for line in own.values())]
     lines = [['row', 'method', *map(_title, there), 'turn right ↑',
@@ -98,8 +99,8 @@ def _levels(rows: Sequence[Row], results: Mapping[str, Results]) -> str:
                          if found else '')
         right = _listed(values[row.name].values(), 'turn_right')
         cells.append(f'{sum(right):.0f} of {len(right)}')
-        wrong = _of(results[row.name], 'wrong')
-        cells.append(_span(_less(
+        wrong = of_photo(results[row.name], 'wrong')
+        cells.append(_span(less(
             wrong, values[row.name], 'product_error'), 3))
         lines.append(cells)
     return _markdown(lines)
@@ -109,22 +110,23 @@ def _differences(
     base: Row, rows: Sequence[Row], results: Mapping[str, Results]
 ) -> str:
     r"""Of the other rows from one, pair by pair."""
-    before = _of(results[base.name], base.photos[0])
+    before = of_photo(results[base.name], base.photos[0])
     there = [name for name in COMPARED if any(
         name in line for line in before.values())]
     lines = [[f'minus `{base.name}`', *map(_title, there)]]
     for row in rows:
         if row.kind in ('copy', 'truth', 'ceiling') or row.name == base.name:
             continue
-        own = _of(results[row.name], row.photos[0])
+        own = of_photo(results[row.name], row.photos[0])
         lines.append([f'`{row.name}`', *(
-            _span(_less(own, before, name), MEASURES[name][1]) + (
+            _span(less(own, before, name), MEASURES[name][1]) + (
                 _percent(own, before, name) if name in PERCENT else '')
             for name in there)])
     return _markdown(lines) if len(lines) > 1 else ''
 
 
-def _of(results: Results, photo: str) -> Values:
+def of_photo(results: Results, photo: str) -> Values:
+    r"""The measures of one of the photos, by pair."""
     return {pair: values for (pair, which), values in sorted(results.items())
             if which == photo}
 
@@ -133,7 +135,7 @@ def _listed(lines: Iterable[Mapping[str, float]], name: str) -> list[float]:
     return [line[name] for line in lines if name in line]
 
 
-def _less(a: Values, b: Values, name: str) -> Interval | None:
+def less(a: Values, b: Values, name: str) -> Interval | None:
     r"""a - b, over the pairs that have both; None without any."""
     both = [pair for pair in a if name in a[pair] and name in b.get(pair, {})]
     if not both:
@@ -178,7 +180,7 @@ def write_depth_sheets(
     Of the photos only those taken in the first way are shown, and of the rows
     those of the main table where there are any.
     """
-    kind, names = _kinds(rows)[0], {row.name for row in MAIN}
+    kind, names = kinds_of(rows)[0], {row.name for row in MAIN}
     own = [row for row in rows if row.taken in ('', kind)]
     shown = [row for row in own
              if row.name.removesuffix(f'.{kind}') in names] or own
