@@ -12,8 +12,8 @@ FILE, MASK, PICTURE = 'template.yaml', 'mask.mov', 'preview.png'
 # What belongs to a product, or to one run.
 OWN = (
     'template', 'target_image', 'target_mask', 'target_prompt',
-    'target_blend', 'first_frame', 'last_frame', 'ref_bank', 'reverse',
-    'base_seed')
+    'target_blend', 'view_angles', 'first_frame', 'last_frame', 'ref_bank',
+    'reverse', 'base_seed')
 # What a seller is likely to change is there to be changed.
 ALWAYS = ('src_video', 'source_prompt', 'source_blend', 'src_mask', 'fps',
           'start', 'end', 'crop')
