@@ -280,7 +280,7 @@ def test_the_photos_detail_is_kept_and_the_template_around_it(pipe, clip):
     # The feathered edge ends before the last column.
     assert torch.equal(kept.video[..., -1], clip[..., -1])
     assert not torch.equal(drawn.video[..., -1], clip[..., -1])
-    inside = pasted.alpha == 1
+    inside = kept.mask == 1
 
     def steps(video):  # from a pixel to the next, where both are inside
         both = inside[..., 1:] & inside[..., :-1]

@@ -70,9 +70,8 @@ class EditConfig:
         collage_zeta_scale: flowalign's pull inside the mask, 0 to 1, toward
             the template with the first photo pasted over the old product
             (the target collage). It needs a photo and a mask; 0 is off.
-        collage_detail: take only the light on the product from the model,
-            and its print and edges from the pasted photo, which the VAE
-            blurs; what surrounds it is the model's.
+        collage_detail: take only light and shadow from the model, and label,
+            pattern and edges from the pasted photo, which the VAE blurs.
         collage: how the photo is pasted there. flat: turned until its outline
             agrees with the old product's, then as that one turns in the
             picture. upright and turning are for solids: what stands before

@@ -81,7 +81,10 @@ def shade(light: Tensor, outline: Tensor) -> Tensor:
 def relit(
     video: Tensor, alpha: Tensor, before: Tensor, after: Tensor
 ) -> Tensor:
-    r"""An edit that shows the product of its collage, in the edit's light.
+    r"""A collage in the light in which an edit shows it.
+
+    The product and what surrounds it are each lit by themselves: the edge
+    between them is no shadow.
 
     Args:
         video: the collage, [3, F, H, W] in [-1, 1].
@@ -90,19 +93,14 @@ def relit(
             the same decoder, so that what this loses is lost in both.
 
     Returns:
-        Like `video`: the edit, but the collage's product, each of its pixels
-        as many times as bright as its surroundings have become.
+        Like `video`, whose pixels it has where none of the two is brighter.
     """
     sigma = SOFT * video.size(2)
-    weights = torch.tensor(LUMINANCE)[:, None, None]
     out = disk.empty(video.shape)
     for i in range(video.size(1)):
-        old, new = (
-            _soft(((clip[:, i] + 1) / 2 * weights).sum(0), alpha[i], sigma)
-            for clip in (before, after))
-        light = (new / old).clamp(*BOUNDS)
-        product = 2 * ((video[:, i] + 1) / 2 * light).clamp(0, 1) - 1
-        out[:, i] = torch.lerp(after[:, i], product, alpha[i])
+        light = _gain(before[:, i], after[:, i], alpha[i], sigma)
+        pixels = (video[:, i] + 1) / 2 * light
+        out[:, i] = 2 * pixels.clamp(0, 1) - 1
     return out
 
 
@@ -158,11 +156,23 @@ def _spread(logs, weight):
     return torch.stack(found)
 
 
+def _gain(before, after, alpha, sigma):
+    r"""[H, W], how many times as bright an edit is."""
+    weights = torch.tensor(LUMINANCE)[:, None, None]
+    tones = [((picture + 1) / 2 * weights).sum(0)
+             for picture in (before, after)]
+    light = 0.
+    for share in (alpha, 1 - alpha):
+        old, new = (_soft(tone, share.clamp_min(1e-3), sigma).clamp_min(
+            DARK_TONE)
+                    for tone in tones)
+        light = light + share * (new / old).clamp(*BOUNDS)
+    return light
+
+
 def _soft(picture, weight, sigma):
-    r"""The Gaussian mean around each pixel, by weight, no darker than counts.
-    """
-    weight = weight.clamp_min(1e-3)
+    r"""The Gaussian mean around each pixel, by weight."""
     total = picture * weight
     for dim in (-2, -1):
         total, weight = (blur(part, sigma, dim) for part in (total, weight))
-    return (total / weight).clamp_min(DARK_TONE)
+    return total / weight.clamp_min(1e-6)
