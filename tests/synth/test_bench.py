@@ -125,7 +125,7 @@ def test_the_references_ablations_share_their_start():
     shared = set.intersection(*(
         {row.key() for row in rows} for axis, rows in ABLATIONS.items()
         if axis not in ('c_clean', 'c_found', 'c_collage', 'noised', 'gate',
-                        'pull_alone', 'guidance', 'guidance_best')))
+                        'pull_alone', 'guidance', 'guidance_best', 'lit')))
     assert len(shared) == 1
 
 
