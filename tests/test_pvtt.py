@@ -290,6 +290,14 @@ def test_the_photos_detail_is_kept_and_the_template_around_it(pipe, clip):
     assert steps(kept.video) < .2 * steps(drawn.video)
 
 
+def test_the_way_back_does_not_end_in_the_collage(pipe, clip):
+    given = {'src_mask': centre_mask(), 'reverse_from': clip}
+    plain, detail = (edit(pipe, clip, collage_zeta_scale=.01,
+                          collage_detail=detail, **given)
+                     for detail in (False, True))
+    assert torch.equal(plain.video, detail.video)
+
+
 def test_a_larger_pull_ends_nearer_to_the_collage(pipe, clip):
     given = {'src_mask': centre_mask(), 'fg_zeta_scale': 0.,
              'ref': {'ref_c': (0.,)}}

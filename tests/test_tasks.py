@@ -36,11 +36,8 @@ def test_a_tasks_name_stands_in_the_table_alone():
              ROOT / 'run_experiments.py']
     named = {file.relative_to(ROOT).as_posix()
              for file in files if own & strings(file)}
-    # The sources' list names the module wan/pvtt.py; the page has a tab and a
-    # catalogue of its own for it, and a folder's type is read for it.
-    own_tab = {f'wan/page/{name}.py' for name in (
-        'app', 'catalogue', 'glimpse', 'pvtt_tab')}
-    assert named - {'wan/utils/sources.py'} - own_tab == {'wan/tasks.py'}
+    # The sources' list names the module wan/pvtt.py.
+    assert named - {'wan/utils/sources.py'} == {'wan/tasks.py'}
 
 
 def test_the_table_is_nothing_else():

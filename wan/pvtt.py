@@ -166,6 +166,8 @@ class WanPVTT(EditsTogether):
             placed, None if use_mask and src_mask is None
             else sight.seen(placed.region),
             start, offload_model, progress)
+        if start is not None:  # the template comes back, not the collage
+            placed = placed._replace(collage=None)
         video = self.finished(scene, latent, edit, placed, progress)
         back = self.decode(scene.latent, progress) if round_trip else None
         if video is None:

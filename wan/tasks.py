@@ -80,11 +80,11 @@ _CONTROLLED_VIDEO = Task(
 
 _EDIT = with_others(Task(
     pipeline=WanPVTT, model_types=tuple(SIGHTS), settings=EDIT_SETTINGS,
-    prepare=prepare_edit, run=run_edit, save=save_edit,
-    suffixes=VIDEO_SUFFIXES, companions=companions, before=extended_edit,
-    defaults=edit_defaults, experiment=EXPERIMENT,
-    together=Together(alike, fitting, run_together)))
+    prepare=prepare_edit, run=run_edit, save=save_edit, suffixes=VIDEO_SUFFIXES,
+    companions=companions, before=extended_edit, defaults=edit_defaults,
+    experiment=EXPERIMENT, together=Together(alike, fitting, run_together)))
 
+EDIT_TASK = 'pvtt'  # has a page of its own
 # The names are those of --task; one that is a key of `WAN_CONFIGS` runs with
 # that config, any other with what its checkpoint is recognised as.
 TASKS = {
@@ -96,5 +96,5 @@ TASKS = {
     'vace-1.3B': _CONTROLLED_VIDEO,
     'vace-14B': _CONTROLLED_VIDEO,
     't2v-tiny': _TEXT_TO_VIDEO,
-    'pvtt': _EDIT,
+    EDIT_TASK: _EDIT,
 }

@@ -238,6 +238,8 @@ IDLE = (
     Idle(('collage', 'view_angles', 'view_frame'),
          lambda f: not f.pasted and f.edit.collage != 'off', NO_COLLAGE),
     Idle(('collage_detail',), lambda f: not f.collage, NO_COLLAGE),
+    Idle(('collage_detail',), lambda f: f.options.reverse,
+         'reverse goes back to the template'),
     Idle(('view_frame',), lambda f: f.edit.collage not in TURNED,
          'only collage ' + ' and '.join(TURNED) + ' turn the photo'),
     Idle(('src_guide_scale',),

@@ -25,7 +25,7 @@ from .task_tab import TaskTab
 log = logging.getLogger(__name__)
 
 ROOT = Path(__file__).parents[2]
-EXAMPLES, DEMO = ROOT / 'examples', ROOT / 'configs' / 'pvtt' / 'demo.yaml'
+EXAMPLES, DEMO = ROOT / 'examples', ROOT / 'configs/pvtt/demo.yaml'
 TITLE = 'Wan2.1-PVTT'
 LEAD = 'Put a real product into a video you already have.'
 MOST_UPLOADED = '4gb'

@@ -17,6 +17,7 @@ from ..experiments.products import Product
 from ..jobs.settings import JobSettings
 from ..jobs.template_file import OWN
 from ..runtime import Runtime
+from ..tasks import EDIT_TASK as TASK
 from ..tasks import TASKS
 from ..utils.flags import names
 from ..utils.plain_files import read_json
@@ -25,12 +26,9 @@ from .state import finished
 from .tables import Tables
 from .uploads import lies_in
 
-TASK = 'pvtt'
 FILE = 'catalogue.json'
 # What says what the product to be found looks like, though it is a product's.
 HINTS = ('target_prompt', 'target_blend')
-# What is of one product, as its photos are.
-PHOTOS = ('view_angles',)
 KEPT = 4096  # rows whose files are known without another look
 
 
@@ -229,4 +227,4 @@ def templates(settings: Mapping[str, object]) -> dict[str, object]:
         name: str(value) if isinstance(value, Path) else value
         for name, value in settings.items()
         if value not in (None, '', (), [])
-        and (name not in (*OWN, *PHOTOS) or name in HINTS)}
+        and (name not in OWN or name in HINTS)}

@@ -25,6 +25,7 @@ from PIL import Image
 
 from ..jobs.checkpoint import Checkpoint
 from ..pipeline import WanPipeline
+from ..tasks import EDIT_TASK
 from ..utils.checkpoint import fingerprint
 from ..utils.image import to_bytes, unit_range
 from ..utils.plain_files import read_json
@@ -185,7 +186,7 @@ def made_clips(
 
 def main(folder: str, *videos: str) -> None:
     r"""Fit a map to a checkpoint's VAE, and write it beside the weights."""
-    checkpoint = Checkpoint.read(folder, 'pvtt', TYPES)
+    checkpoint = Checkpoint.read(folder, EDIT_TASK, TYPES)
     pipe = WanPipeline(checkpoint.config, checkpoint.folder)
     weights = checkpoint.vae_file
     Glimpse.fitted(

@@ -7,6 +7,7 @@ from gradio.components import Component
 
 from ..edit_config import PRESETS
 from ..jobs.settings_file import read_experiment
+from ..tasks import EDIT_TASK as TASK
 from ..tasks import TASKS
 from .clip import clip
 from .controls import shown
@@ -18,7 +19,7 @@ from .panel import THERE, Panel
 from .photos import MOST, Photos, told
 from .refill import Refill
 
-TASK, TAB = 'pvtt', 'pvtt'
+TAB = TASK
 # In a seller's words, the first of which the page begins with: what
 # docs/quality found best.
 WAYS = {

@@ -49,7 +49,7 @@ def outline_places(alpha: Tensor) -> Tensor:
 def light_of(
     pictures: list[Tensor], outlines: list[Tensor], shown: list[Tensor]
 ) -> Tensor:
-    r"""[5], the light on a product, for `lit`.
+    r"""[5], the light on a product, for `shade`.
 
     Args:
         pictures: [3, h, w] in [-1, 1] of one product in one light.
@@ -163,16 +163,16 @@ def _gain(before, after, alpha, sigma):
              for picture in (before, after)]
     light = 0.
     for share in (alpha, 1 - alpha):
-        old, new = (_soft(tone, share.clamp_min(1e-3), sigma).clamp_min(
-            DARK_TONE)
-                    for tone in tones)
+        old, new = (_soft(tone, share, sigma) for tone in tones)
         light = light + share * (new / old).clamp(*BOUNDS)
     return light
 
 
 def _soft(picture, weight, sigma):
-    r"""The Gaussian mean around each pixel, by weight."""
+    r"""The Gaussian mean around each pixel, by weight, at least `DARK_TONE`.
+    """
+    weight = weight.clamp_min(1e-3)
     total = picture * weight
     for dim in (-2, -1):
         total, weight = (blur(part, sigma, dim) for part in (total, weight))
-    return total / weight.clamp_min(1e-6)
+    return (total / weight).clamp_min(DARK_TONE)

@@ -28,6 +28,7 @@ SCHEDULE = Schedule(steps=14000, rate=1e-3, decay=0.6, average=0.998)
 # From weights that are there, those of another world too.
 FURTHER = Schedule(steps=2500, rate=1e-3, decay=0.7, average=0.995)
 # Of the decoder alone: it is what lacks most when the encoder has settled.
+# That of the flat world was trained for 9000 steps.
 DECODER_SCHEDULE = Schedule(steps=5000, rate=7e-4, decay=0.8, average=0.998)
 DECODER_NOISE = -7.0  # log of the variance that it learns to bear
 VAE_FILE = WAN_CONFIGS['t2v-tiny'].vae_checkpoint
